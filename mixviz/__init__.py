@@ -1,0 +1,1 @@
+"""See, block by block, what saliency-guided mixup does to a pair of pictures."""

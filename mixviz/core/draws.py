@@ -1,0 +1,25 @@
+"""What training draws at random, apart from what is done with it. Chance is an argument."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+GRIDS = (2, 4, 8, 16)
+
+
+def draw_lam(alpha: float, batch: int, rng: torch.Generator) -> Float[Tensor, " {batch}"]:
+    """Draw λ ~ Beta(alpha, alpha) for each item, from the generator alone.
+
+    Raises:
+        ValueError: unless alpha > 0.
+    """
+    if not alpha > 0:
+        raise ValueError(f"alpha must be positive, got {alpha}")
+    concentration = torch.full((2, batch), alpha, dtype=torch.float64)
+    gamma = torch._standard_gamma(concentration, generator=rng)
+    return (gamma[0] / gamma.sum(0).clamp_min(torch.finfo(torch.float64).tiny)).float()
+
+
+def draw_grid(rng: torch.Generator, grids: tuple[int, ...] = GRIDS) -> int:
+    """Draw the number of blocks per side, "randomly per each mini-batch" (Puzzle Mix, 4)."""
+    return grids[int(torch.randint(len(grids), (), generator=rng))]

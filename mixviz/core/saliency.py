@@ -1,0 +1,166 @@
+"""Where a classifier, or the spectrum of the picture itself, says that it matters."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, conv2d, cross_entropy, interpolate, pad
+
+from mixviz.core.blocks import check_finite
+
+Classifier = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What one forward and one backward pass say about a batch of images.
+
+    Attributes:
+        logits: as the classifier gave them.
+        label: the class whose loss was differentiated.
+        saliency: ℓ₂ norm over channels of the gradient, at the size of the images, any scale.
+        gradient: signed gradient of the loss with respect to the images.
+    """
+
+    logits: Float[Tensor, "b k"]
+    label: Int[Tensor, " b"]
+    saliency: Float[Tensor, "b h w"]
+    gradient: Float[Tensor, "b 3 h w"]
+
+
+@contextmanager
+def _evaluating(classifier: Classifier) -> Iterator[None]:
+    """Hold a module in eval() mode without touching parameters, and leave it as it was."""
+    modules = list(classifier.modules()) if isinstance(classifier, nn.Module) else []
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def resize(images: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c {size} {size}"]:
+    """Resize to size×size, bilinear, antialiased when shrinking; the same size is untouched."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return interpolate(
+        images, size=(size, size), mode="bilinear", align_corners=False, antialias=True
+    )
+
+
+def explain(
+    classifier: Classifier,
+    x: Float[Tensor, "b 3 h w"],
+    label: Int[Tensor, " b"] | None = None,
+) -> Explanation:
+    """Differentiate the cross-entropy at a label with respect to the images.
+
+    Simonyan et al. 2013, as Puzzle Mix (Section 4) and GuidedMixup ("AP") use it. The gradient is
+    taken at the classifier's own input size (`classifier.input_size`, where it has one) and its
+    norm is resized bilinearly to the size of the images. The classifier is held in eval() mode;
+    nothing is left behind on it.
+
+    Args:
+        classifier: images in [0, 1] → logits; normalisation belongs to it.
+        x: images in [0, 1].
+        label: the class to explain; the predicted class unless given.
+
+    Raises:
+        ValueError: when the images, the logits or the gradient are not finite, or a label is not
+            one of the classes.
+    """
+    check_finite("x", x)
+    size = getattr(classifier, "input_size", None) or x.shape[-1]
+    with torch.enable_grad(), _evaluating(classifier):
+        leaf = x.detach().clone().requires_grad_(True)
+        small = resize(leaf, size)
+        logits = classifier(small)
+        check_finite("logits", logits)
+        chosen = logits.detach().argmax(1) if label is None else label.to(logits.device)
+        if bool((chosen < 0).any()) or bool((chosen >= logits.shape[1]).any()):
+            raise ValueError(f"label must lie in [0, {logits.shape[1] - 1}], got {chosen.tolist()}")
+        # A sum, not a mean: each image's gradient must not depend on the size of the batch.
+        loss = cross_entropy(logits, chosen, reduction="sum")
+        at_input, at_image = torch.autograd.grad(loss, (small, leaf))
+    check_finite("gradient", at_input)
+    norm = at_input.norm(dim=1)
+    if size != x.shape[-1]:
+        norm = interpolate(norm[:, None], size=x.shape[-2:], mode="bilinear", align_corners=False)[
+            :, 0
+        ]
+    return Explanation(logits.detach(), chosen, norm, at_image)
+
+
+def gradient_saliency(
+    classifier: Classifier,
+    x: Float[Tensor, "b 3 h w"],
+    label: Int[Tensor, " b"] | None = None,
+) -> Float[Tensor, "b h w"]:
+    """Return the ℓ₂ norm over channels of the loss gradient; see `explain`."""
+    return explain(classifier, x, label).saliency
+
+
+def spectral_residual(
+    x: Float[Tensor, "b 3 h w"], squared: bool = True, size: int = 128
+) -> Float[Tensor, "b h w"]:
+    """Return the spectral residual of a picture (Hou and Zhang 2007; "SR" in GuidedMixup).
+
+    What the log-amplitude spectrum holds beyond its own 3×3 mean (wrapped around, as a spectrum
+    is periodic), transformed back with the original phase. A picture of one grey is uniform.
+
+    Args:
+        x: images in [0, 1].
+        squared: the squared magnitude, as Hou and Zhang; False gives the released codes' own.
+        size: pictures larger than this are shrunk to it first and the map grown back.
+
+    Raises:
+        ValueError: when the images are not finite or size < 3.
+    """
+    check_finite("x", x)
+    if size < 3:
+        raise ValueError(f"size must be at least 3, got {size}")
+    height, width = x.shape[-2:]
+    small = resize(x, size) if max(height, width) > size else x
+    red, green, blue = small.unbind(1)
+    grey = 0.299 * red + 0.587 * green + 0.114 * blue
+    spectrum = torch.fft.fft2(grey)
+    log_amplitude = torch.log(spectrum.abs() + 1e-8)
+    wrapped = pad(log_amplitude[:, None], (1, 1, 1, 1), mode="circular")
+    residual = log_amplitude - avg_pool2d(wrapped, 3, stride=1)[:, 0]
+    back = torch.fft.ifft2(torch.polar(residual.exp(), spectrum.angle()))
+    saliency = back.abs().square() if squared else back.abs()
+    # The residual of a constant is rounding noise: it says nothing, so it must not choose.
+    spread = grey.amax((1, 2)) - grey.amin((1, 2))
+    saliency = torch.where((spread > 1e-6)[:, None, None], saliency, 1.0)
+    if small is not x:
+        saliency = interpolate(
+            saliency[:, None], size=(height, width), mode="bilinear", align_corners=False
+        )[:, 0]
+    return saliency
+
+
+def gaussian_blur(
+    maps: Float[Tensor, "b h w"], kernel: int = 7, sigma: float = 3.0
+) -> Float[Tensor, "b h w"]:
+    """Blur maps with a Gaussian, edges reflected (GuidedMixup: kernel 7, σ 3, once).
+
+    Raises:
+        ValueError: unless kernel is odd and fits the map, and sigma > 0.
+    """
+    if kernel < 1 or kernel % 2 == 0 or kernel // 2 >= min(maps.shape[1:]):
+        raise ValueError(f"kernel must be odd and smaller than the map, got {kernel}")
+    if not sigma > 0:
+        raise ValueError(f"sigma must be positive, got {sigma}")
+    offset = torch.arange(kernel, device=maps.device, dtype=maps.dtype) - kernel // 2
+    weight = torch.exp(-0.5 * (offset / sigma) ** 2)
+    weight = weight / weight.sum()
+    half = kernel // 2
+    padded = pad(maps[:, None], (half, half, half, half), mode="reflect")
+    rows = conv2d(padded, weight.view(1, 1, 1, -1))
+    return conv2d(rows, weight.view(1, 1, -1, 1))[:, 0]

@@ -1,0 +1,121 @@
+"""What a mixing method is: a way to choose a mask (and, for some, to move pixels first)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mixviz.core.types import Pair
+from mixviz.spec import Knob, Panel, Params
+
+Contract = Literal["exact", "recomputed", "encouraged", "independent", "single"]
+
+LAM_STOPS = tuple(step / 50 for step in range(51))
+
+Lam = Annotated[
+    float | Tensor,
+    Knob("λ", "share of B asked for", LAM_STOPS, "Share of picture B asked for.", (0.0, 1.0)),
+]
+
+
+class Law(StrEnum):
+    """Laws a method can obey, beside those that all of them must; each is a test."""
+
+    WEIGHTS_ARE_MASK_MEANS = "label weights are the shares of the mask"
+    SELF_MIX = "an image mixed with itself is itself, with default parameters"
+    ENDPOINTS = "λ = 0 and λ = 1 give image 0 and image 1"
+    MIRROR = "swapping the images with λ → 1−λ mirrors the mix"
+
+
+# What a flag of a trace means, in words.
+FLAGS: Mapping[str, str] = MappingProxyType(
+    {
+        "flat_saliency_0": "The saliency of A is the same everywhere, so it guides nothing.",
+        "flat_saliency_1": "The saliency of B is the same everywhere, so it guides nothing.",
+        "clamped_seam": "γ > 1 breaks Proposition 1 on some edge; its seam term was clamped.",
+    }
+)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MixTrace:
+    """What every method returns. A subclass adds the steps that led to it.
+
+    Attributes:
+        mixed: the training input.
+        mask: share of image 1 per pixel, 1 shows image 1.
+        weights: the label weights assigned to images 0 and 1.
+        flags: names from `FLAGS` with the batch items they concern; empty when all is well.
+    """
+
+    mixed: Annotated[Float[Tensor, "b 3 h w"], Panel("image", "Mix", "The training input")]
+    mask: Annotated[Float[Tensor, "b h w"], Panel("mask", "Mask", "Share of B, per pixel")]
+    weights: Annotated[Float[Tensor, "b 2"], Panel("number", "Label weights", "Of A and of B")]
+    flags: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def lam_label(self) -> Float[Tensor, " b"]:
+        """The weight of label 1."""
+        return self.weights[:, 1]
+
+
+Trace = TypeVar("Trace", bound=MixTrace)
+
+
+def no_noise(pair_images: tuple[Tensor, Tensor], params: Any) -> tuple[Tensor, Tensor] | None:
+    """Say that a method looks at the pictures as they are."""
+    return None
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the menu.
+
+    Attributes:
+        slug: its name in URLs and menus.
+        title: its name for people.
+        summary: what it does, in one sentence.
+        paper: where it was published.
+        contract: how its label weights relate to λ.
+        needs: names of the fields of `Pair` it reads beside x0, x1; whoever calls it fills these.
+        laws: what it obeys beyond the laws of all methods.
+        params: its parameters.
+        mix: the method itself.
+        presets: names of sets of parameters, made for a block of the default grid with the given
+            side in pixels; the first is the opening one. Without any, the defaults open.
+        noise: what it adds to the images before their saliency is taken, or None for nothing.
+    """
+
+    slug: str
+    title: str
+    summary: str
+    paper: str
+    contract: Contract
+    needs: tuple[str, ...]
+    laws: frozenset[Law]
+    params: type[Params]
+    mix: Callable[[Pair, Any], MixTrace]
+    noise: Callable[[tuple[Tensor, Tensor], Any], tuple[Tensor, Tensor] | None] = no_noise
+    presets: Mapping[str, Callable[[int], Params]] = field(default_factory=dict)
+
+    def opening(self, block: int) -> Params:
+        """Return the parameters that a page opens with."""
+        return next(iter(self.presets.values()))(block) if self.presets else self.params()
+
+
+def blend(
+    trace: type[Trace],
+    images: tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]],
+    mask: Float[Tensor, "b h w"],
+    **steps: Any,
+) -> Trace:
+    """Mix two images under a mask; the label weights follow the mask's mean."""
+    mixed = torch.lerp(*images, mask[:, None].expand_as(images[0]))
+    share = mask.double().mean((1, 2))
+    weights = torch.stack((1 - share, share), 1).to(mask.dtype)
+    return trace(mixed=mixed, mask=mask, weights=weights, **steps)

@@ -1,0 +1,5 @@
+"""Training and judging small classifiers: ``python -m mixviz.train --help``.
+
+``sources`` reads labelled images, ``augment`` varies them on the device, ``recipe`` trains,
+``checkpoint`` saves (no pickle anywhere), ``judge`` measures, ``command`` is the command line.
+"""

@@ -1,0 +1,288 @@
+"""What a page asks for: pictures cut, explained and mixed, each remembered by names and numbers.
+
+The only module that names a device. The classifier runs in the engine's one thread; a page waits
+for it at points where a newer run of the page can take over. Keys hold names, digests and
+numbers, never pixels, so that moving a knob finds its saliency where it lies.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import streamlit as st
+import torch
+from cachetools import LRUCache
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mixviz import zoo
+from mixviz.core.saliency import Explanation, explain, spectral_residual
+from mixviz.core.types import Pair
+from mixviz.methods import METHODS
+from mixviz.methods.base import MixTrace
+from mixviz.samples import Picture, square_crop
+from mixviz.spec import Params
+from mixviz.ui.engine import Engine
+
+T = TypeVar("T")
+
+UNSURE = 0.05  # below this a first guess is called unsure
+SOURCES: Mapping[str, str] = {
+    "gradient": "gradient of the classifier",
+    "spectral": "spectral residual, no classifier",
+}
+
+
+@dataclass(frozen=True)
+class Framing:
+    """Which square of which picture."""
+
+    digest: str
+    x: float = 0.5
+    y: float = 0.5
+    zoom: float = 1.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """A pair of pictures as a method is to see them.
+
+    Attributes:
+        a, b: the squares.
+        size: pixels per side.
+        model: slug of the classifier; for a visitor's own, with the digest of its weights.
+        label_a, label_b: the class whose loss is explained; None for the predicted one.
+        source: where the saliency comes from, a key of `SOURCES`.
+    """
+
+    a: Framing
+    b: Framing
+    size: int
+    model: str
+    label_a: int | None = None
+    label_b: int | None = None
+    source: str = "gradient"
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A picture through the classifier's eyes; batch axis of 1."""
+
+    explanation: Explanation
+    saliency: Tensor
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class SeenPair:
+    """What a method needs of a pair, and what the classifier says of each picture."""
+
+    pair: Pair
+    a: Seen
+    b: Seen
+    class_names: tuple[str, ...]
+
+
+class Counted:
+    """A bounded memory of results that counts what it had to compute, for tests."""
+
+    def __init__(self, size: int) -> None:
+        self._held: LRUCache[Hashable, Any] = LRUCache(size)
+        self._lock = threading.Lock()
+        self.computed = 0
+
+    def get(self, key: Hashable) -> Any | None:
+        """Return what is remembered, or None."""
+        with self._lock:
+            return self._held.get(key)
+
+    def put(self, key: Hashable, value: T) -> T:
+        """Remember a value and return it."""
+        with self._lock:
+            self._held[key] = value
+            self.computed += 1
+        return value
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._held.clear()
+
+
+CROPS, SEEN, TRACES, PREDICTIONS = Counted(128), Counted(64), Counted(24), Counted(512)
+_CLASSIFIERS: LRUCache[str, zoo.Classifier] = LRUCache(2)
+
+
+@st.cache_resource(show_spinner=False)
+def engine() -> Engine:
+    """Start the one worker that owns the device."""
+    if zoo.cpu_cores() <= 2:
+        # Two OpenMP threads on a busy two-core machine wait for each other far longer than they
+        # work.
+        torch.set_num_threads(1)
+    return Engine()
+
+
+@st.cache_resource(show_spinner=False)
+def device() -> torch.device:
+    """Return the device that the classifier runs on."""
+    return zoo.pick_device()
+
+
+@st.cache_resource(show_spinner=False)
+def device_words() -> str:
+    """Name the device for people."""
+    return zoo.device_words(device())
+
+
+def yield_to_newer_run() -> None:
+    """Stop this run of the page here when a newer one has begun; Streamlit raises at access."""
+    st.session_state.get("kept")
+
+
+def _in_engine(lane: str, work: Callable[[], T], poll: Callable[[], None]) -> T:
+    """Run work where the device lives; the visitor's newest request of a lane wins."""
+    context = st.runtime.scriptrunner.get_script_run_ctx()
+    visitor = context.session_id if context else "nobody"
+    return engine().submit(visitor, work, lane=lane).wait(poll)
+
+
+def classifier(
+    model: str, own: Mapping[str, zoo.Classifier], say: Callable[[float, str], None]
+) -> zoo.Classifier:
+    """Return a classifier on the device; call in the engine's thread.
+
+    Raises:
+        ZooError: with one sentence for the visitor.
+    """
+    if model in own:
+        return own[model]
+    if model not in _CLASSIFIERS:
+        _CLASSIFIERS[model] = zoo.load(model, device(), progress=say)
+    return _CLASSIFIERS[model]
+
+
+def crop(framing: Framing, size: int, pictures: Mapping[str, Picture]) -> NDArray[np.uint8]:
+    """Cut the square out of its picture."""
+    key = (framing, size)
+    found: NDArray[np.uint8] | None = CROPS.get(key)
+    if found is None:
+        cut = square_crop(pictures[framing.digest], size, framing.x, framing.y, framing.zoom)
+        found = CROPS.put(key, cut)
+    return found
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """Turn uint8 pixels (h, w, 3) into a batch of one in [0, 1]."""
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def _seen(images: Tensor, network: zoo.Classifier, label: int | None, source: str) -> Seen:
+    start = time.perf_counter()
+    labels = None if label is None else torch.tensor([label])
+    found = explain(network, images.to(device()), labels)
+    found = Explanation(*(part.cpu() for part in vars(found).values()))
+    saliency = found.saliency if source == "gradient" else spectral_residual(images)
+    return Seen(found, saliency, time.perf_counter() - start)
+
+
+def look_at(
+    look: Look,
+    slug: str,
+    params: Params,
+    pictures: Mapping[str, Picture],
+    own: Mapping[str, zoo.Classifier],
+    poll: Callable[[], None] = yield_to_newer_run,
+    say: Callable[[float, str], None] = lambda share, words: None,
+) -> SeenPair:
+    """Explain both pictures of a pair; what is known already is not computed again.
+
+    A method that adds noise before it looks (Puzzle Mix under attack) gets saliency and gradient
+    of the noisy pictures.
+
+    Raises:
+        ZooError: when the classifier is not to be had.
+        ValueError: when a label is not one of its classes.
+    """
+    images = [to_tensor(crop(framing, look.size, pictures)) for framing in (look.a, look.b)]
+    noise = METHODS[slug].noise((images[0], images[1]), params)
+    noisy = images if noise is None else [x + k for x, k in zip(images, noise, strict=True)]
+    stamps = [
+        None if noise is None or not k.any() else hashlib.sha256(k.numpy().tobytes()).hexdigest()
+        for k in (noise or images)
+    ]
+    keys = [
+        (look.model, framing, look.size, label, look.source, stamp)
+        for framing, label, stamp in zip(
+            (look.a, look.b), (look.label_a, look.label_b), stamps, strict=True
+        )
+    ]
+
+    def work() -> tuple[Seen, Seen, tuple[str, ...]]:
+        network = classifier(look.model, own, say)
+        seen = []
+        for key, image, label in zip(keys, noisy, (look.label_a, look.label_b), strict=True):
+            found = SEEN.get(key)
+            if found is None:
+                found = SEEN.put(key, _seen(image, network, label, look.source))
+            seen.append(found)
+        return seen[0], seen[1], network.class_names
+
+    known = SEEN.get(("names", look.model)), SEEN.get(keys[0]), SEEN.get(keys[1])
+    if all(part is not None for part in known):
+        names, a, b = known
+    else:
+        a, b, names = _in_engine("look", work, poll)
+        SEEN.put(("names", look.model), names)
+    pair = Pair(
+        images[0],
+        images[1],
+        a.saliency,
+        b.saliency,
+        y0=a.explanation.label,
+        y1=b.explanation.label,
+        g0=a.explanation.gradient,
+        g1=b.explanation.gradient,
+    )
+    return SeenPair(pair, a, b, names)
+
+
+def mix(look: Look, slug: str, params: Params, pair: Pair) -> tuple[MixTrace, float]:
+    """Mix a pair and keep every step; return the trace and the seconds it took."""
+    key = (look, slug, params)
+    found: tuple[MixTrace, float] | None = TRACES.get(key)
+    if found is None:
+        start = time.perf_counter()
+        trace = METHODS[slug].mix(pair, params)
+        found = TRACES.put(key, (trace, time.perf_counter() - start))
+    return found
+
+
+def predict(
+    look: Look,
+    key: Hashable,
+    images: Tensor,
+    own: Mapping[str, zoo.Classifier],
+    poll: Callable[[], None] = yield_to_newer_run,
+) -> tuple[Tensor, float]:
+    """Return the probabilities (k,) of one image and the seconds they took."""
+    found: tuple[Tensor, float] | None = PREDICTIONS.get((look.model, key))
+    if found is None:
+
+        def work() -> tuple[Tensor, float]:
+            start = time.perf_counter()
+            network = classifier(look.model, own, lambda share, words: None)
+            probabilities = network.predict(images.to(device())).cpu()[0]
+            return probabilities, time.perf_counter() - start
+
+        found = PREDICTIONS.put((look.model, key), _in_engine("predict", work, poll))
+    return found
+
+
+def digest_of(*parts: object) -> str:
+    """Return a short name for what the parts say."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

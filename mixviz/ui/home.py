@@ -1,0 +1,131 @@
+"""The first page: a real pair, already mixed by every method."""
+
+import base64
+from html import escape
+
+import numpy as np
+import streamlit as st
+from torch import Tensor
+
+from mixviz.core.blocks import sum_to_one
+from mixviz.methods import METHODS
+from mixviz.methods.base import MixTrace
+from mixviz.ui import classifier, compute, pictures, state
+from mixviz.ui.frame import PAGES, PUZZLE_MIX, Page
+from mixviz.ui.guesses import show_guesses
+from mixviz.ui.staging import CONTRACTS
+from mixviz.ui.state import Field
+from mixviz.ui.workbench import Bench, prepare
+from mixviz.viz.draw import heat, mask_colours, to_png, to_rgb
+
+FIRST = "puzzle_mix"
+PAGE_OF = {FIRST: PUZZLE_MIX}
+
+
+def fields() -> list[Field]:
+    """Return what the URL of this page carries beside the pictures."""
+    return list(classifier.FIELDS)
+
+
+def _image(title: str, pixels: np.ndarray, extra: str = "", alt: str = "") -> str:
+    source = base64.b64encode(to_png(pixels)).decode()
+    return (
+        f'<figure class="{extra}"><figcaption>{title}</figcaption>'
+        f'<img src="data:image/png;base64,{source}" alt="{escape(alt)}"></figure>'
+    )
+
+
+def _saliency(title: str, maps: Tensor, alt: str) -> str:
+    scaled = sum_to_one(maps)[0].numpy()
+    # The 99.5th percentile, as a gradient has a few pixels that would leave the rest black.
+    return _image(title, heat(scaled, float(np.quantile(scaled, 0.995))), alt=alt)
+
+
+def show(page: Page) -> None:
+    """Draw the page below its title."""
+    place = st.container()
+    with st.sidebar:
+        controls = st.container()
+    method = METHODS[FIRST]
+    block = pictures.size() // 8
+    with place:
+        bench = prepare(FIRST, method.opening(block))
+    with controls:
+        classifier.ask(bench.seen.class_names if bench else ())
+    page.finish()
+    if bench is None:
+        return
+    traces = {
+        slug: compute.mix(bench.look, slug, METHODS[slug].opening(block), bench.seen.pair)[0]
+        for slug in METHODS
+    }
+    with place:
+        _show_first(bench, traces[FIRST])
+        _show_sight(bench, traces[FIRST], block)
+        st.subheader("The same pair by every method")
+        columns = st.columns(4, gap="medium")
+        for column, (slug, trace) in zip(columns, traces.items(), strict=False):
+            with column:
+                _show_tile(slug, trace)
+
+
+def _show_first(bench: Bench, trace: MixTrace) -> None:
+    a, b = (escape(name) for name in bench.names)
+    pair = bench.seen.pair
+    st.html(
+        '<div class="mv-panels" data-first="1">'
+        + _image(f'<span class="mv-tag">A</span> {a}', to_rgb(pair.x0[0].numpy()), "mv-frame-a", a)
+        + _image(
+            f'<span class="mv-tag mv-b">B</span> {b}', to_rgb(pair.x1[0].numpy()), "mv-frame-b", b
+        )
+        + _saliency("Saliency of A", pair.s0, f"Saliency of {a}")
+        + _saliency("Saliency of B", pair.s1, f"Saliency of {b}")
+        + _image("Mask: blue A, orange B", mask_colours(trace.mask[0].numpy()), alt="Mask")
+        + _image("The mix", to_rgb(trace.mixed[0].numpy()), alt="Mixed picture")
+        + "</div>"
+    )
+    _show_weights(trace)
+
+
+def _show_weights(trace: MixTrace) -> None:
+    a, b = (float(share) for share in trace.weights[0])
+    st.html(
+        f'<div class="mv-weights" role="img" aria-label="Label given: A {a:.1%}, B {b:.1%}">'
+        f'<div class="a" style="flex:{a:.4f}">{f"A {a:.0%}" if a > 0.08 else ""}</div>'
+        f'<div class="b" style="flex:{b:.4f}">{f"B {b:.0%}" if b > 0.08 else ""}</div></div>'
+    )
+
+
+def _show_sight(bench: Bench, trace: MixTrace, block: int) -> None:
+    seen = bench.seen
+    params = METHODS[FIRST].opening(block)
+    labels = [int(part.explanation.label[0]) for part in (seen.a, seen.b)]
+    marked = {labels[1]: "b", labels[0]: "a"}
+    st.subheader("What the classifier sees")
+    columns = st.columns(3, gap="large")
+    for column, title, part in zip(
+        columns[:2], ("Picture A", "Picture B"), (seen.a, seen.b), strict=True
+    ):
+        with column:
+            alone = part.explanation.logits.softmax(1)[0]
+            unsure = "It has no idea." if float(alone.max()) < compute.UNSURE else ""
+            show_guesses(title, alone, seen.class_names, marked, unsure)
+    with columns[2]:
+        probabilities, _ = compute.predict(
+            bench.look, (bench.look, params), trace.mixed, classifier.own()
+        )
+        show_guesses("The mix", probabilities, seen.class_names, marked)
+
+
+def _show_tile(slug: str, trace: MixTrace) -> None:
+    method = METHODS[slug]
+    image = _image(f"<b>{method.title}</b>", to_rgb(trace.mixed[0].numpy()), alt=method.title)
+    st.html(f'<div class="mv-panels">{image}</div>')
+    _show_weights(trace)
+    st.html(
+        f'<div class="mv-small">{escape(method.summary)} '
+        f"The label {CONTRACTS[method.contract]}.</div>"
+    )
+    if slug in PAGE_OF:
+        shared = state.changed([*pictures.FIELDS, *classifier.FIELDS])
+        st.page_link(PAGE_OF[slug], label=f"Take {PAGES[PAGE_OF[slug]]} apart", query_params=shared)

@@ -1,0 +1,110 @@
+"""Sliders, choices and switches made from the notes of a parameter class."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import streamlit as st
+
+from mixviz.spec import Choice, Knob, Params, Switch, notes
+from mixviz.ui import state
+
+FEW = 5  # up to so many stops are buttons, more are a slider
+
+
+def _label(stop: float) -> str:
+    return f"{stop:.4g}"
+
+
+def _slide(name: str, knob: Knob, key: str, value: Any, disabled: str | None) -> Any:
+    stops = sorted({*knob.stops, value})
+    if knob.integer:
+        stops = [int(stop) for stop in stops]
+    help_text = disabled or knob.help
+    if knob.paper is not None:
+        help_text += f" Paper: {_label(knob.paper)}."
+    label = f"*{knob.symbol}* {knob.words}"
+    widget = state.widget_key(key)
+    if len(stops) <= FEW:
+        st.session_state.setdefault(widget, value)
+        return st.segmented_control(
+            label,
+            stops,
+            format_func=_label,
+            key=widget,
+            required=True,
+            help=help_text,
+            disabled=disabled is not None,
+            width="stretch",
+        )
+    st.session_state.setdefault(widget, value)
+    return st.select_slider(
+        label,
+        stops,
+        format_func=_label,
+        key=widget,
+        help=help_text,
+        disabled=disabled is not None,
+    )
+
+
+def _paper_mark(knob: Knob, key: str, value: Any) -> None:
+    """Mark the paper's default under a slider that stands elsewhere; a click snaps to it."""
+    if knob.paper is None or knob.advanced:
+        return
+    at_paper = abs(float(value) - knob.paper) < 1e-9
+    st.button(
+        f"▴ {_label(knob.paper)} paper",
+        key=f"{state.widget_key(key)}-paper",
+        type="tertiary",
+        disabled=at_paper,
+        on_click=state.put,
+        args=(key, knob.paper),
+    )
+
+
+def ask(
+    slug: str,
+    defaults: Params,
+    names: Iterable[str],
+    disabled: dict[str, str] | None = None,
+) -> None:
+    """Draw the controls of the named parameters; their values are kept by `state`.
+
+    Args:
+        slug: the method.
+        defaults: the page's opening parameters.
+        names: which parameters, in order.
+        disabled: parameter → why it does nothing here.
+    """
+    noted: dict[str, Knob | Choice | Switch] = notes(type(defaults), Knob, Choice, Switch)
+    for name in names:
+        note, key = noted[name], f"{slug}.{name}"
+        why = (disabled or {}).get(name)
+        value = state.kept().get(key, getattr(defaults, name))
+        widget = state.widget_key(key)
+        if isinstance(note, Knob):
+            state.kept()[key] = _slide(name, note, key, value, why)
+            _paper_mark(note, key, state.kept()[key])
+            continue
+        st.session_state.setdefault(widget, value)
+        if isinstance(note, Choice):
+            state.kept()[key] = st.segmented_control(
+                note.words,
+                list(note.options),
+                key=widget,
+                required=True,
+                help=why or note.help,
+                disabled=why is not None,
+                width="stretch",
+            )
+        else:
+            state.kept()[key] = st.toggle(
+                note.words, key=widget, help=why or note.help, disabled=why is not None
+            )
+
+
+def params(slug: str, defaults: Params) -> Params:
+    """Return the parameters as they are kept."""
+    names: dict[str, Knob | Choice | Switch] = notes(type(defaults), Knob, Choice, Switch)
+    values = {name: state.kept().get(f"{slug}.{name}", getattr(defaults, name)) for name in names}
+    return type(defaults)(**values)

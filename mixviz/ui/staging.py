@@ -1,0 +1,272 @@
+"""From traces to the stage: arrays, names and sentences. Tensors become arrays here."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mixviz.core.blocks import sum_to_one
+from mixviz.core.mask import MaskStep
+from mixviz.core.threshold import largest_moving_xi
+from mixviz.core.transport import TransportRound
+from mixviz.methods.base import FLAGS
+from mixviz.methods.puzzle_mix import PuzzleMixParams, PuzzleMixTrace
+from mixviz.stage import Frame, Notice, Picture, Saliency, Scene, Steps
+from mixviz.ui.compute import digest_of
+from mixviz.viz.draw import to_png, to_rgb
+
+CONTRACTS = {
+    "exact": "is λ exactly",
+    "recomputed": "recomputed from the mask",
+    "encouraged": "encouraged by η",
+    "independent": "independent of λ",
+    "single": "stays with A",
+}
+
+
+def stage_picture(name: str, image: Tensor) -> Picture:
+    """Encode an image (1, 3, h, w) for the stage."""
+    pixels = to_rgb(image[0].numpy())
+    return Picture(digest_of(pixels.tobytes()), name, to_png(pixels))
+
+
+def stage_saliency(map_: Tensor, blocks: Tensor) -> Saliency:
+    """Encode a saliency map (1, h, w) and its blocks (n, n) for the stage."""
+    scaled = sum_to_one(map_.double())[0] * map_[0].numel()  # in multiples of the mean
+    peak = float(scaled.max())
+    grey = (scaled / max(peak, 1e-12) * 255).round().to(torch.uint8).numpy()
+    png = to_png(grey)
+    return Saliency(digest_of(png, peak), png, blocks.numpy().astype(np.float32), peak)
+
+
+def stage_scene(
+    key: str,
+    names: tuple[str, str],
+    maps: tuple[Tensor, Tensor],
+    trace: PuzzleMixTrace,
+    params: PuzzleMixParams,
+    contract: str,
+) -> Scene:
+    """Say what stays while λ moves."""
+    units = {
+        "beta_E": float(trace.units.beta[0]),
+        "gamma_E": float(trace.units.gamma[0]),
+        "eta_E": float(trace.units.eta[0]),
+        "xi": float(trace.units.xi[0]) if params.transport else 0.0,
+    }
+    return Scene(
+        key,
+        params.grid,
+        params.levels,
+        stage_picture(names[0], trace.shown_0),
+        stage_picture(names[1], trace.shown_1),
+        stage_saliency(maps[0], trace.blocks_0[0]),
+        stage_saliency(maps[1], trace.blocks_1[0]),
+        params.mask_solver,
+        params.transport_solver if params.transport else "off",
+        contract,
+        CONTRACTS[contract],
+        units,
+    )
+
+
+def moved_and_visible(trace: PuzzleMixTrace, item: int = 0) -> tuple[int, int]:
+    """Count the blocks of A and of B that moved to where the mask shows them."""
+    z = trace.z[item].flatten()
+    here = torch.arange(len(z))
+    return (
+        int(((trace.source_0[item] != here) & (z < 1)).sum()),
+        int(((trace.source_1[item] != here) & (z > 0)).sum()),
+    )
+
+
+def _where(share: NDArray[Any]) -> str:
+    """Say where B mostly shows, in a word, from its centre of mass."""
+    total = share.sum()
+    if total == 0:
+        return ""
+    n = len(share)
+    offset = (np.arange(n) - (n - 1) / 2) / n
+    down = float((share.sum(1) * offset).sum() / total)
+    right = float((share.sum(0) * offset).sum() / total)
+    if max(abs(down), abs(right)) < 0.08:
+        return ", around the middle"
+    if abs(down) >= abs(right):
+        return ", mostly lower" if down > 0 else ", mostly upper"
+    return ", mostly right" if right > 0 else ", mostly left"
+
+
+def describe(trace: PuzzleMixTrace, params: PuzzleMixParams, item: int = 0) -> str:
+    """Say in one sentence what the picture shows."""
+    z = trace.z[item].numpy()
+    n, shown = params.grid, int((z > 0).sum())
+    if shown == 0:
+        return f"Mask {n} × {n}: only A shows."
+    if (z == 1).all():
+        return f"Mask {n} × {n}: only B shows."
+    mask = f"Mask {n} × {n}: B shows in {shown} of {n * n} blocks{_where(z)}"
+    if not params.transport:
+        return f"{mask}; blocks stay where they are (mask only)."
+    moved = sum(moved_and_visible(trace, item))
+    if moved == 0:
+        return f"{mask}; no visible block moves."
+    before, after = dict(trace.ladder)["mask"], trace.energy
+    gained = sum(
+        float(before[name][item] - after[name][item]) for name in ("saliency_0", "saliency_1")
+    )
+    blocks = "1 visible block" if moved == 1 else f"{moved} visible blocks"
+    change = "uncovers" if gained >= 0 else "hides"
+    return f"{mask}; moving {blocks} {change} {abs(gained):.1%} of a picture’s saliency."
+
+
+def _round_down(value: float) -> float:
+    """Round down to two significant digits, so that the bound still holds."""
+    if value <= 0:
+        return 0.0
+    scale = 10.0 ** (np.floor(np.log10(value)) - 1)
+    return float(np.floor(value / scale * (1 - 1e-9)) * scale)
+
+
+def notices_of(
+    trace: PuzzleMixTrace, params: PuzzleMixParams, lam: float, item: int = 0
+) -> tuple[Notice, ...]:
+    """Say what is wrong or surprising here, each with its cause and a way out."""
+    found = [
+        Notice(FLAGS[name], "Choose another picture, label or classifier.")
+        for name, items in trace.flags.items()
+        if item in items and name != "clamped_seam"
+    ]
+    if item in trace.flags.get("clamped_seam", ()):
+        found.append(Notice(FLAGS["clamped_seam"], "Lower γ to 1 or less."))
+    if torch.equal(trace.shown_0[item], trace.shown_1[item]):
+        found.append(Notice("A and B are the same picture.", "Choose another picture for B."))
+    z, given = trace.z[item], float(trace.lam_label[item])
+    if 0.2 <= lam <= 0.8 and float(z.min()) == float(z.max()) and float(z.min()) in (0.0, 1.0):
+        shown = "B" if given == 1 else "A"
+        found.append(
+            Notice(f"The mask has collapsed: only {shown} shows.", "Lower β or γ, or raise η.")
+        )
+    elif abs(given - lam) > 0.25 and params.eta > 0:
+        found.append(
+            Notice(
+                f"The label given to B is {given:.2f}, far from the {lam:.2f} asked.",
+                "Raise η: it is what encourages the label.",
+            )
+        )
+    if params.transport and params.xi > 0 and not any(moved_and_visible(trace, item)):
+        found.extend(_still(trace, params, item))
+    elif (
+        params.transport
+        and float(trace.energy["total"][item])
+        > float(dict(trace.ladder)["mask"]["total"][item]) + 1e-9
+        and params.transport_solver == "paper"
+    ):
+        found.append(
+            Notice(
+                "Algorithm 1 ends above the objective without any move.",
+                "Choose the exact transport solver under Advanced.",
+            )
+        )
+    return tuple(found)
+
+
+def _still(trace: PuzzleMixTrace, params: PuzzleMixParams, item: int) -> list[Notice]:
+    z = trace.z[item].double().numpy()
+    xi = max(
+        largest_moving_xi(trace.blocks_0[item].numpy(), 1 - z),
+        largest_moving_xi(trace.blocks_1[item].numpy(), z),
+    )
+    settable = _round_down(xi)
+    if settable <= 0:
+        return []
+    return [
+        Notice(
+            f"At ξ {params.xi:g} nothing moves.",
+            f"The largest ξ at which a visible block moves is {settable:.2g}.",
+            f"set_xi:{settable:.2g}",
+        )
+    ]
+
+
+def stage_frame(
+    trace: PuzzleMixTrace,
+    params: PuzzleMixParams,
+    lam: float,
+    item: int = 0,
+    more: Sequence[Notice] = (),
+) -> Frame:
+    """Pack one λ of a trace; `params` hold any λ, the batch item decides which."""
+    n = params.grid
+    z = trace.z[item].double()
+    moved = [
+        blocks[item].flatten()[source[item]].view(n, n).numpy().astype(np.float32)
+        for blocks, source in (
+            (trace.blocks_0, trace.source_0),
+            (trace.blocks_1, trace.source_1),
+        )
+    ]
+    return Frame(
+        lam=lam,
+        labels=(z * params.levels).round().to(torch.uint8).numpy(),
+        source_0=trace.source_0[item].numpy().astype(np.uint16),
+        source_1=trace.source_1[item].numpy().astype(np.uint16),
+        weight_1=float(trace.lam_label[item]),
+        terms={name: float(values[item]) for name, values in trace.energy.items()},
+        moved_0=moved[0],
+        moved_1=moved[1],
+        label_cost=trace.local.label_smooth[item].numpy().astype(np.float32),
+        data_cost=trace.local.data_smooth[item].numpy().astype(np.float32),
+        prior_cost=trace.local.prior[item].numpy().astype(np.float32),
+        status=describe(trace, params, item),
+        notices=(*notices_of(trace, params, lam, item), *more),
+    )
+
+
+def _swap_steps(moves: tuple[MaskStep, ...], levels: int) -> Steps | None:
+    if not moves:
+        return None
+    captions = tuple(
+        f"move {index + 1} of {len(moves)}: labels {_level(move.pair[0], levels)} and "
+        f"{_level(move.pair[1], levels)}, {move.changed} "
+        f"{'block changes' if move.changed == 1 else 'blocks change'}"
+        for index, move in enumerate(moves)
+    )
+    return Steps(
+        "swap",
+        captions,
+        np.array([move.objective for move in moves]),
+        labels=np.stack([move.labels for move in moves]).astype(np.uint8),
+    )
+
+
+def _level(label: int, levels: int) -> str:
+    return {0: "0", levels: "1"}.get(label, "½" if 2 * label == levels else f"{label}/{levels}")
+
+
+def _round_steps(rounds: tuple[TransportRound, ...], kind: str) -> Steps | None:
+    if not rounds:
+        return None
+    captions = tuple(
+        f"round {index + 1} of {len(rounds)}: {one.rejected} "
+        f"{'block is' if one.rejected == 1 else 'blocks are'} turned away"
+        for index, one in enumerate(rounds)
+    )
+    return Steps(
+        kind,
+        captions,
+        np.array([one.objective for one in rounds]),
+        sources=np.stack([one.source for one in rounds]).astype(np.int16),
+    )
+
+
+def stage_steps(trace: PuzzleMixTrace, params: PuzzleMixParams) -> tuple[Steps, ...]:
+    """Return what can be walked through at this λ: swap moves and rounds of Algorithm 1."""
+    found = (
+        _swap_steps(trace.mask_steps[0], params.levels) if trace.mask_steps else None,
+        _round_steps(trace.rounds_0[0], "rounds_0") if trace.rounds_0 else None,
+        _round_steps(trace.rounds_1[0], "rounds_1") if trace.rounds_1 else None,
+    )
+    return tuple(steps for steps in found if steps is not None)

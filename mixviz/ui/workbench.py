@@ -1,0 +1,94 @@
+"""From the controls to a pair the methods can mix: the way every page goes first."""
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from mixviz import zoo
+from mixviz.spec import Params
+from mixviz.ui import classifier, compute, pictures
+from mixviz.ui.compute import Framing, Look, SeenPair
+
+SHOW_PROGRESS_AFTER = 0.3  # seconds
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """A pair on the bench: how it is looked at, what was seen, what the pictures are called."""
+
+    look: Look
+    seen: SeenPair
+    names: tuple[str, str]
+
+
+def _look(model: str) -> tuple[Look, dict[str, pictures.Picture], tuple[str, str]]:
+    chosen = {side: pictures.chosen(side) for side in pictures.SIDES}
+    held = {picture_id: pictures.picture(picture_id) for picture_id in chosen.values()}
+    by_digest = {held[picture_id].digest: held[picture_id] for picture_id in held}
+    framings = {
+        side: Framing(held[picture_id].digest, *pictures.framing(side))
+        for side, picture_id in chosen.items()
+    }
+    look = Look(
+        framings["a"],
+        framings["b"],
+        pictures.size(),
+        model,
+        classifier.label("a"),
+        classifier.label("b"),
+        classifier.source(),
+    )
+    return look, by_digest, (pictures.name_of(chosen["a"]), pictures.name_of(chosen["b"]))
+
+
+class _Waiting:
+    """What a visitor sees while the classifier works: nothing at first, then words."""
+
+    def __init__(self) -> None:
+        self._place = st.empty()
+        self._polls = 0
+        self._said: tuple[float, str] | None = None
+
+    def say(self, share: float, words: str) -> None:
+        """Note progress; called from the engine's thread, which must not draw."""
+        self._said = (share, words)
+
+    def poll(self) -> None:
+        """Show what was noted; called from the page's thread."""
+        compute.yield_to_newer_run()
+        self._polls += 1
+        if self._said is not None:
+            share, words = self._said
+            self._place.progress(min(max(share, 0.0), 1.0), words)
+        elif self._polls * 0.02 >= SHOW_PROGRESS_AFTER:
+            self._place.progress(0.5, "The classifier is looking at the pictures …")
+
+    def done(self) -> None:
+        """Take the words away."""
+        self._place.empty()
+
+
+def prepare(slug: str, params: Params) -> Bench | None:
+    """Look at the chosen pair; None, with a sentence on the page, when nothing can."""
+    waiting = _Waiting()
+    model = classifier.model()
+    for attempt in (model, classifier.BUNDLED):
+        look, held, names = _look(attempt)
+        try:
+            seen = compute.look_at(
+                look, slug, params, held, classifier.own(), waiting.poll, waiting.say
+            )
+        except zoo.ZooError as problem:
+            waiting.done()
+            if attempt == classifier.BUNDLED:
+                st.error(str(problem))
+                return None
+            classifier.fall_back(str(problem))
+            continue
+        except ValueError as problem:
+            waiting.done()
+            st.error(str(problem))
+            return None
+        waiting.done()
+        return Bench(look, seen, names)
+    return None

@@ -1,0 +1,599 @@
+"""The stage in a real browser: what a visitor sees, feels and sends."""
+
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect, sync_playwright
+from stage_harness import LAMBDAS, Problem, photograph
+
+from mixviz import stage
+from mixviz.stage.wire import pack_feed, pack_shelf, pack_show
+
+HERE = Path(__file__).parent
+CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+NAMES = ("Cat", "Dahlia")
+
+
+# ---- without a browser
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return Problem(NAMES, 8, 2, 0.05)
+
+
+def unpack(message):
+    length = struct.unpack_from("<I", message)[0]
+    return json.loads(message[4 : 4 + length]), message[-(-(4 + length) // 8) * 8 :]
+
+
+def test_a_forbidden_label_and_every_number_survive_the_wire(problem):
+    frame, _ = problem.frame(0.0)
+    header, body = unpack(pack_show(problem.scene(), frame, (), {}))
+    at = header["frame"]["at"]
+    assert np.isinf(np.frombuffer(body, "<f4", 3, at[8])[1:]).all()
+    np.testing.assert_array_equal(
+        np.frombuffer(body, "<u2", 64, at[1]), frame.source_0.astype("<u2")
+    )
+    terms = np.frombuffer(body, "<f8", 7, at[3])
+    assert terms[:6].sum() == pytest.approx(terms[6], abs=1e-12)
+
+
+def test_equal_arrays_travel_once_and_a_sweep_stays_small(problem):
+    frames = [problem.frame(lam)[0] for lam in LAMBDAS[::5]]
+    header, _ = unpack(pack_feed("key", frames))
+    assert len({h["at"][7] for h in header["frames"]}) == 1, "γ costs do not depend on λ here"
+    assert len(pack_feed("key", frames)) < 4000 * len(frames)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("moved_0", np.full((8, 8), np.nan, np.float32), "moved_0 holds NaN"),
+        ("labels", np.zeros((4, 4), np.uint8), "labels must have shape"),
+        ("labels", np.full((8, 8), 3, np.uint8), "labels must lie in 0 to 2"),
+        ("source_1", np.full(64, 64, np.uint16), "source_1 must name blocks 0 to 63"),
+        ("weight_1", float("nan"), "weight_1 must be finite"),
+    ],
+)
+def test_a_frame_that_cannot_be_drawn_is_refused(problem, field, value, words):
+    frame, _ = problem.frame(0.4)
+    broken = stage.Frame(**{**frame.__dict__, field: value})
+    with pytest.raises(ValueError, match=re.escape(words)):
+        pack_show(problem.scene(), broken, (), {})
+
+
+def test_steps_and_scene_refuse_what_does_not_fit(problem):
+    with pytest.raises(ValueError, match="must be one of"):
+        stage.Steps("leap", ("a",), np.zeros(1))
+    with pytest.raises(ValueError, match="as many captions"):
+        stage.Steps("swap", ("a", "b"), np.zeros(2), labels=np.zeros((1, 8, 8), np.uint8))
+    with pytest.raises(ValueError, match="blocks must be 4 x 4"):
+        stage.Scene(**{**problem.scene().__dict__, "grid": 4})
+
+
+def test_what_a_browser_claims_is_checked():
+    result = stage._result(
+        {
+            "lam": {"value": 7, "count": 1},
+            "block": {"value": [-1, 2], "count": 2},
+            "step": {"value": ["leap", 0], "count": 3},
+            "overlay": {"value": "<b>", "count": 4},
+            "action": 5,
+        }
+    )
+    assert result == stage.StageResult(lam=1.0)
+    assert stage._result({"lam": "0.4", "block": {"value": "x"}}) == stage.StageResult()
+
+
+def test_a_shelf_holds_each_picture_whole():
+    pictures = [stage.Picture("a", "A", b"12345"), stage.Picture("b", "B", b"678")]
+    header, body = unpack(pack_shelf(pictures))
+    held = [body[i["at"] : i["at"] + i["size"]] for i in header["items"]]
+    assert held == [b"12345", b"678"]
+
+
+# ---- in the browser
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("stage") / "server.log"
+    options = {
+        "server.headless": "true",
+        "server.port": port,
+        "server.address": "127.0.0.1",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+    }
+    command = [sys.executable, "-m", "streamlit", "run", str(HERE / "stage_harness.py")]
+    for name, value in options.items():
+        command += [f"--{name}", str(value)]
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=HERE.parent,
+            env=os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+    try:
+        for _ in range(120):
+            assert server.poll() is None, log.read_text()
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1):
+                    break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.25)
+        else:
+            pytest.fail(log.read_text())
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait(10)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_playwright() as playwright:
+        path = "/usr/bin/chromium"
+        browser = playwright.chromium.launch(
+            executable_path=path if Path(path).exists() else None, args=CHROMIUM
+        )
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """One page on the harness, its traffic and its complaints."""
+
+    def __init__(self, browser, address, query="", frames=51, **context):
+        context = {"viewport": {"width": 1440, "height": 1000}} | context
+        self.context = browser.new_context(**context)
+        self.page = self.context.new_page()
+        self.sent, self.received, self.complaints = [], [], []
+        self.page.on("websocket", self._listen)
+        self.page.on(
+            "console", lambda m: self.complaints.append(m.text) if m.type == "error" else None
+        )
+        self.page.on("pageerror", lambda e: self.complaints.append(str(e)))
+        self.page.goto(f"{address}/?{query}")
+        self.root = self.page.locator(".mx")
+        expect(self.root).to_have_attribute("data-ready", "true", timeout=30_000)
+        expect(self.root).to_have_attribute("data-frames", str(frames), timeout=15_000)
+        self.page.wait_for_timeout(300)
+
+    def _listen(self, websocket):
+        websocket.on("framesent", lambda payload: self.sent.append(payload))
+        websocket.on("framereceived", lambda payload: self.received.append(payload))
+
+    def see(self, name):
+        return self.root.get_attribute(f"data-{name}")
+
+    def expect(self, name, value):
+        expect(self.root).to_have_attribute(f"data-{name}", value)
+
+    def panel(self, name):
+        return self.page.locator(f'[data-p="{name}"] .cv')
+
+    def hover(self, name, row, column, grid=8):
+        box = self.panel(name).bounding_box()
+        cell = box["width"] / grid
+        self.page.mouse.move(box["x"] + (column + 0.5) * cell, box["y"] + (row + 0.5) * cell)
+        self.expect("block", f"{row},{column}")
+
+    def rail(self, lam):
+        box = self.page.locator(".grab").bounding_box()
+        return box["x"] + 9 + lam * (box["width"] - 18), box["y"] + 14
+
+    def pixels(self, name):
+        values = self.panel(name).evaluate(
+            """e => { const c = e.querySelector(".base"), n = c.width;
+            return [n, Array.from(c.getContext("2d").getImageData(0, 0, n, n).data)] }"""
+        )
+        return np.array(values[1]).reshape(values[0], values[0], 4)[..., :3]
+
+    def hear(self, name, value):
+        """Waits until the server has heard `value`."""
+        pattern = re.compile(re.escape(f'"{name}": {json.dumps(value)}'))
+        expect(self.page.locator("[data-testid=stText]")).to_have_text(pattern)
+
+
+@pytest.fixture
+def visit(chromium, address):
+    visits = []
+
+    def open_page(query="", **context):
+        visits.append(Visit(chromium, address, query, **context))
+        return visits[-1]
+
+    yield open_page
+    for one in visits:
+        complaints = one.complaints
+        one.context.close()
+        assert complaints == []
+
+
+def moved(image, source, grid):
+    side = image.shape[0] // grid
+    blocks = image.reshape(grid, side, grid, side, 3).swapaxes(1, 2).reshape(grid**2, side, side, 3)
+    placed = blocks[source].reshape(grid, grid, side, side, 3)
+    return placed.swapaxes(1, 2).reshape(image.shape)
+
+
+def blend(problem, lam):
+    frame, _ = problem.frame(lam)
+    a, b = (photograph(name).astype(float) for name in problem.names)
+    share = np.kron(frame.labels / problem.levels, np.ones((224 // problem.grid,) * 2))[..., None]
+    sources = (frame.source_0, frame.source_1)
+    a, b = (moved(x, s, problem.grid) for x, s in zip((a, b), sources, strict=True))
+    return (1 - share) * a + share * b
+
+
+@pytest.mark.parametrize(("grid", "levels"), [(8, 2), (16, 4)])
+def test_the_mix_is_the_blend_to_rounding(visit, grid, levels):
+    here = visit(f"grid={grid}&levels={levels}")
+    expected = blend(Problem(NAMES, grid, levels, 0.05), 0.4)
+    assert np.abs(here.pixels("mix") - expected).max() <= 0.5 + 1e-9
+
+
+def test_everything_is_drawn_and_the_numbers_are_the_frame_s(visit, problem):
+    here = visit()
+    frame, _ = problem.frame(0.4)
+    assert here.see("scene") == problem.scene().key
+    assert float(here.see("total")) == pytest.approx(frame.terms["total"], abs=1e-6)
+    assert float(here.see("weight")) == pytest.approx(frame.weight_1, abs=1e-6)
+    widths = {
+        here.panel(p).bounding_box()["width"] for p in ["A", "B", "sA", "sB", "z", "mA", "mB"]
+    }
+    assert max(widths) - min(widths) < 0.5
+    for name in ["A", "B", "sA", "sB", "z", "mA", "mB", "mix"]:
+        assert here.pixels(name).std() > 10, name
+    shown = here.page.locator(".eq .vl").all_inner_texts()
+    total, *parts = (round(float(text.replace("−", "-")) * 1e4) for text in shown)
+    assert sum(parts) == total, "the terms add up as printed"
+    assert abs(total - frame.terms["total"] * 1e4) <= 0.51
+    status = here.page.locator(".say p").inner_text()
+    assert status == frame.status
+    live = here.page.locator(".sr").first
+    expect(live).to_contain_text("λ 0.40 asked for B")
+    # Mounts without pixels take no room, and the shelf does not come again with the next run.
+    hidden = here.page.locator("[class*=st-key-feed], .st-key-shelf, .st-key-stage-library")
+    assert all(box is None for box in [e.bounding_box() for e in hidden.all()])
+
+
+def test_the_card_tells_the_hovered_block_in_every_panel(visit, problem):
+    here = visit()
+    frame, _ = problem.frame(0.4)
+    before = here.page.locator(".card h3").inner_text()
+    assert "the closest call" in before
+    for name, row, column in [("A", 0, 0), ("sB", 3, 5), ("z", 4, 4), ("mB", 7, 2), ("mix", 2, 7)]:
+        here.hover(name, row, column)
+        expect(here.page.locator(".card h3")).to_contain_text(f"Row {row + 1}, column {column + 1}")
+        hidden = np.array([frame.moved_1, (frame.moved_0 + frame.moved_1) / 2, frame.moved_0])
+        expected = {
+            "hidden": hidden[:, row, column],
+            "beta": frame.label_cost[row, column],
+            "gamma": frame.data_cost[row, column],
+            "eta": frame.prior_cost,
+        }
+        total = sum(expected.values())
+        expected["sum"] = total - total[frame.labels[row, column]]
+        for term, values in expected.items():
+            texts = here.page.locator(f'[data-row="{term}"] td').all_inner_texts()
+            shown = [float(text.replace("−", "-")) for text in texts]
+            np.testing.assert_allclose(shown, 1000 * np.asarray(values), atol=0.0501)
+        share = here.page.locator(".crops div").nth(0).inner_text()
+        assert f"{100 * frame.moved_0[row, column]:.1f}" in share
+        lit = here.page.locator(".eq .lit").count()
+        assert lit >= 2
+
+
+def test_the_same_reticle_stands_in_every_panel(visit):
+    here = visit()
+    here.hover("A", 5, 2)
+    script = """(e, at) => { const c = e.querySelector(".top"), n = c.width / 8;
+        const x = Math.round(at[1] * n), y = Math.round((at[0] + .5) * n);
+        return c.getContext("2d").getImageData(x, y, 1, 1).data[3] > 0 }"""
+    for name in ["A", "B", "sA", "sB", "z", "mA", "mB", "mix"]:
+        assert here.panel(name).evaluate(script, [5, 2]), name
+        assert not here.panel(name).evaluate(script, [0, 7]) or name in {"mA", "mB"}, name
+
+
+def test_dragging_lambda_sends_nothing_until_it_rests(visit):
+    here = visit("grid=16")
+    here.page.evaluate("mixvizStage.draws.length = 0")
+    before = len(here.sent)
+    here.page.mouse.move(*here.rail(0.4))
+    here.page.mouse.down()
+    for i in range(41):
+        here.page.mouse.move(*here.rail(0.1 + 0.02 * i))
+        here.page.wait_for_timeout(16)
+    assert len(here.sent) == before
+    here.expect("lam", "0.9")
+    received = len(here.received)
+    here.page.mouse.up()
+    here.page.wait_for_timeout(900)
+    assert len(here.sent) == before + 1
+    here.hear("lam", 0.9)
+    here.expect("lam", "0.9")
+    draws = sorted(here.page.evaluate("mixvizStage.draws"))
+    assert len(draws) > 30
+    assert draws[int(len(draws) * 0.95)] <= 16
+    bytes_back = sum(len(payload) for payload in here.received[received:])
+    assert bytes_back < 40_000, "pictures, feeds and the program itself are not sent again"
+
+
+def test_keys_on_the_slider_commit_once_and_nothing_moves(visit):
+    here = visit()
+    page = here.page
+    tops = "() => document.querySelector('[data-testid=stText]').getBoundingClientRect().top"
+    place = page.evaluate(tops)
+    before = len(here.sent)
+    page.locator(".grab").focus()
+    page.keyboard.press("Home")
+    here.expect("lam", "0")
+    for i in range(1, 51):
+        page.keyboard.press("ArrowRight")
+        if i % 5 == 0:
+            here.expect("lam", str(round(i / 50, 2)))
+            assert page.evaluate(tops) == place, "heights are reserved"
+    assert page.locator(".grab").get_attribute("aria-valuenow") == "1.00"
+    assert "given" in page.locator(".grab").get_attribute("aria-valuetext")
+    page.keyboard.press("PageDown")
+    here.expect("lam", "0.9")
+    page.keyboard.press("End")
+    here.expect("lam", "1")
+    page.wait_for_timeout(700)
+    here.hear("lam", 1.0)
+    # Keys from a script come faster than 150 ms, unless this machine is busy.
+    assert 1 <= len(here.sent) - before <= 3
+    expect(page.locator(".words")).to_contain_text("forbidden")
+
+
+def test_arrows_move_the_block_a_click_pins_it_escape_frees_it(visit):
+    here = visit()
+    page = here.page
+    here.hover("z", 3, 3)
+    page.mouse.down()
+    page.mouse.up()
+    here.expect("pinned", "3,3")
+    page.mouse.move(5, 5)
+    page.locator(".lanes").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    here.expect("block", "4,4")
+    expect(page.locator(".card h3")).to_contain_text("Row 5, column 5")
+    page.wait_for_timeout(500)
+    here.hear("block", [4, 4])
+    here.expect("pinned", "4,4")
+    page.keyboard.press("Escape")
+    here.expect("pinned", "")
+    page.wait_for_timeout(500)
+    here.hear("block", None)
+
+
+def test_values_still_to_come_are_marked_and_then_filled(visit):
+    here = visit("chunks=1", frames=10)
+    page = here.page
+    assert "updating" in page.locator(".bh .r").inner_text()
+    assert page.locator(".rail.unknown").first.get_attribute("d").count("M") == 41
+    page.locator(".grab").focus()
+    page.keyboard.press("ArrowRight")
+    here.expect("lam", "0.48")
+    page.mouse.move(*here.rail(0.7))
+    page.mouse.down()
+    here.expect("lam", "0.72")
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    page.locator(".st-key-chunks input").fill("6")
+    page.locator(".st-key-chunks input").press("Enter")
+    here.expect("frames", "51")
+    here.expect("lam", "0.72")
+    assert page.locator(".rail.unknown").first.get_attribute("d") == ""
+    assert "upright" in page.locator(".bh .r").inner_text()
+
+
+def test_a_value_nobody_sent_is_asked_of_the_server(visit):
+    here = visit("chunks=0", frames=1)
+    here.page.locator(".grab").focus()
+    here.page.keyboard.press("ArrowRight")
+    here.expect("lam", "0.42")
+    here.expect("frames", "2")
+
+
+def test_the_server_does_not_pull_lambda_out_of_the_hand(visit):
+    here = visit()
+    page = here.page
+    page.mouse.move(*here.rail(0.4))
+    page.mouse.down()
+    page.mouse.move(*here.rail(0.7))
+    here.expect("lam", "0.7")
+    old = here.see("scene")
+    page.evaluate("document.querySelector('.st-key-swapped input').click()")
+    expect(here.root).not_to_have_attribute("data-scene", old)
+    here.expect("frames", "51")
+    here.expect("lam", "0.7")
+    page.mouse.up()
+    page.wait_for_timeout(600)
+    here.expect("lam", "0.7")
+    here.hear("lam", 0.7)
+    expected = blend(Problem(NAMES[::-1], 8, 2, 0.05), 0.7)
+    assert np.abs(here.pixels("mix") - expected).max() <= 0.5 + 1e-9
+
+
+def test_the_algorithm_is_walked_step_by_step(visit, problem):
+    here = visit("steps=1")
+    page = here.page
+    frame, trail = problem.frame(0.4)
+    steps = problem.steps(0.4, trail, frame)
+    settled = here.pixels("z")
+    page.get_by_role("button", name="next swap move").click()
+    here.expect("step", "swap:0")
+    first = steps[0]
+    assert float(here.see("total")) == pytest.approx(first.objective[0], abs=1e-6)
+    expect(page.locator(".say p")).to_contain_text(first.captions[0])
+    shown = [float(t.replace("−", "-")) for t in page.locator(".eq .vl").all_inner_texts()]
+    assert sum(shown[1:]) == pytest.approx(shown[0], abs=1e-9)
+    page.wait_for_timeout(500)
+    here.hear("step", ["swap", 0])
+    here.expect("step", "swap:0")
+    page.keyboard.press("Escape")
+    here.expect("step", "")
+    assert (here.pixels("z") == settled).all()
+    page.get_by_role("button", name="next round of the transport").click()
+    page.get_by_role("button", name="next round of the transport").click()
+    assert here.see("step").endswith(":1")
+    expect(page.locator('[data-p="mA"] figcaption')).to_contain_text("round 2 of 3")
+    page.locator(".grab").focus()
+    page.keyboard.press("ArrowRight")
+    here.expect("step", "")
+    expect(page.get_by_role("button", name="next swap move")).to_be_enabled()
+
+
+def test_moves_play_and_hover_tells_what_they_are_worth(visit, problem):
+    here = visit()
+    page = here.page
+    still = here.pixels("mA")
+    page.locator(".lanes").focus()
+    page.keyboard.press(" ")
+    here.expect("playing", "true")
+    page.wait_for_timeout(250)
+    assert (here.pixels("mA") != still).any()
+    here.expect("playing", "false")
+    assert (here.pixels("mA") == still).all()
+    frame, _ = problem.frame(0.4)
+    places = np.arange(64)
+    seen = (frame.source_1 != places) & (frame.labels.ravel() > 0)
+    to = int(places[seen][0])
+    here.hover("mB", to // 8, to % 8)
+    tip = page.locator(".tip")
+    expect(tip).to_be_visible()
+    shown = re.findall(r"gain (\S+) − ξ·cost (\S+) = (\S+)", tip.inner_text())[0]
+    gain, cost, net = (float(t.replace("−", "-")) for t in shown)
+    assert net == pytest.approx(gain - cost, abs=0.11)
+    assert here.see("moved").split(",")[1] == str(int(seen.sum()))
+
+
+def test_less_motion_is_a_cross_fade(visit):
+    here = visit(reduced_motion="reduce")
+    before = here.pixels("mA")
+    here.page.locator(".lanes").focus()
+    here.page.keyboard.press(" ")
+    here.expect("playing", "true")
+    here.page.wait_for_timeout(200)
+    here.expect("playing", "false")
+    assert (here.pixels("mA") == before).all()
+
+
+def test_overlays_bare_photographs_help_and_actions(visit):
+    here = visit("notice=1")
+    page = here.page
+    seen = {}
+    for mode in ["Heat", "Contour", "Spotlight", "Blocks"]:
+        page.get_by_role("button", name=mode).click()
+        here.expect("overlay", mode.lower())
+        page.wait_for_timeout(60)
+        seen[mode] = here.pixels("sA")
+    assert all((seen["Blocks"] != seen[m]).any() for m in ["Heat", "Contour", "Spotlight"])
+    page.locator(".lanes").focus()
+    page.keyboard.down("x")
+    here.expect("bare", "true")
+    assert (here.pixels("sA") == here.pixels("A")).all()
+    page.keyboard.up("x")
+    here.expect("bare", "false")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.locator(".say p")).to_have_text("Nothing moves at ξ = 0.8.")
+    page.get_by_role("button", name="Set ξ to 0.05").click()
+    here.hear("action", "set_xi:0.05")
+    page.get_by_role("button", name="1 of 2").click()
+    expect(page.locator(".say p")).to_have_text("The mask is a checkerboard. Raise β.")
+    page.keyboard.press("s")
+    here.hear("action", "swap")
+    here.hear("overlay", "blocks")
+
+
+def contrast(first, second):
+    def luminance(text):
+        parts = np.array([float(v) for v in re.findall(r"[\d.]+", text)[:3]]) / 255
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    high, low = sorted([luminance(first), luminance(second)], reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_both_themes_are_legible_and_photographs_the_same(visit, scheme):
+    here = visit(color_scheme=scheme)
+    here.expect("theme", scheme)
+    styles = here.page.evaluate(
+        """() => {
+        const page = document.querySelector("[data-testid=stApp]");
+        const roots = [...document.querySelectorAll("*")].map(e => e.shadowRoot);
+        const mx = roots.map(r => r?.querySelector(".mx")).find(Boolean);
+        const kinds = "p, h3, small, th, td, .nm, .vl, .colh, .At, .Bt, sub, sup, .btn, .seg button";
+        const texts = [...mx.querySelectorAll(kinds)].filter(e => e.offsetParent && !e.disabled);
+        return [getComputedStyle(page).backgroundColor, texts.map(e => {
+          const s = getComputedStyle(e);
+          const own = s.backgroundColor.endsWith(" 0)") ? null : s.backgroundColor;
+          return [e.className || e.tagName, s.color, own, parseFloat(s.fontSize)] })] }"""
+    )
+    background, texts = styles
+    assert len(texts) > 40
+    for name, colour, own, size in texts:
+        assert contrast(colour, own or background) >= 4.5, (name, colour, own)
+        assert size >= 14, name
+    expected = blend(Problem(NAMES, 8, 2, 0.05), 0.4)
+    assert np.abs(here.pixels("mix") - expected).max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("width", [1120, 420])
+def test_narrow_windows_keep_everything(visit, width):
+    here = visit(viewport={"width": width, "height": 900})
+    page = here.page
+    overflow = here.root.evaluate("e => [e.scrollWidth - e.clientWidth, e.clientWidth]")
+    assert overflow[0] <= 0
+    card, lanes, band = (page.locator(s).bounding_box() for s in [".card", ".lanes", ".band"])
+    assert card["y"] >= lanes["y"] + lanes["height"]
+    if width == 420:
+        a, b = here.panel("A").bounding_box(), here.panel("B").bounding_box()
+        assert a["y"] == b["y"]
+        assert a["x"] < b["x"]
+        assert band["y"] + band["height"] <= 901, "λ sticks to the bottom edge"
+        here.page.mouse.move(*here.rail(0.4))
+        here.page.mouse.down()
+        here.page.mouse.move(*here.rail(0.8))
+        here.page.mouse.up()
+        here.expect("lam", "0.8")

@@ -1,0 +1,628 @@
+import csv
+import errno
+import hashlib
+import io
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mixviz.networks import NETWORKS, preact_resnet18
+from mixviz.train import checkpoint, command, recipe, sources
+from mixviz.train.augment import Draws, draw, show_windows, vary_colours
+from mixviz.train.command import main, read_stages
+from mixviz.train.errors import DataError
+from mixviz.train.judge import Normaliser, measure
+from mixviz.train.recipe import Recipe, Stage, build_optimiser, one_cycle
+from mixviz.train.sources import ImageSet
+
+CLASSES = (("n00000001", "red, crimson"), ("n00000002", "green"), ("n00000003", "blue"))
+SMALL = ("--width", "4", "--sizes", "16", "--batch", "8", "--device", "cpu", "--lr", "0.05")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Runs compared bit by bit must split their sums alike."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def picture(label: int, number: int, side: int = 16) -> np.ndarray:
+    """Noise (side, side, 3) with one channel, the label's, brighter than the others."""
+    noise = np.random.default_rng(100 * label + number).integers(0, 90, (side, side, 3))
+    noise[:, :, label] += 120
+    return noise.astype(np.uint8)
+
+
+def encode(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+def write_shard(path: Path, rows: list[tuple[bytes | None, int]]) -> None:
+    images = [{"bytes": encoded, "path": f"{i}.png"} for i, (encoded, _) in enumerate(rows)]
+    table = pa.table({"image": images, "label": pa.array([label for _, label in rows], pa.int16())})
+    pq.write_table(table, path, row_group_size=7)
+
+
+def write_parquet(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    text = "".join(f"{i}\t{wnid}\t{name}\n" for i, (wnid, name) in enumerate(CLASSES))
+    (folder / "classes.tsv").write_text(text)
+    rows = [(encode(picture(i % 3, i)), i % 3) for i in range(30)]
+    write_shard(folder / "train-00000-of-00002.parquet", rows[:15])
+    write_shard(folder / "train-00001-of-00002.parquet", rows[15:])
+    write_shard(
+        folder / "val-00000-of-00001.parquet",
+        [(encode(picture(i % 3, 50 + i)), i % 3) for i in range(15)],
+    )
+    return folder
+
+
+def write_folders(folder: Path) -> Path:
+    for split, count, first in (("train", 8, 0), ("val", 3, 50)):
+        for label, (_, name) in enumerate(CLASSES):
+            inside = folder / split / name.split(",")[0]
+            inside.mkdir(parents=True)
+            for number in range(count):
+                pixels = picture(label, first + number, side=20)
+                (inside / f"{number}.jpg").write_bytes(encode(pixels, "JPEG"))
+    return folder
+
+
+def write_cifar(folder: Path) -> type[torchvision.datasets.CIFAR10]:
+    """A three-class set in the layout of CIFAR-10, and torchvision's reader with its MD5 sums."""
+    inside = folder / "tiny-cifar"
+    inside.mkdir(parents=True)
+    sums = {}
+    for name, count, first in (("data_batch_1", 24, 0), ("test_batch", 9, 50)):
+        rows = [picture(i % 3, first + i, 32).transpose(2, 0, 1).ravel() for i in range(count)]
+        content = {"data": np.stack(rows), "labels": [i % 3 for i in range(count)]}
+        (inside / name).write_bytes(pickle.dumps(content))
+    (inside / "batches.meta").write_bytes(pickle.dumps({"label_names": ["red", "green", "blue"]}))
+    for path in inside.iterdir():
+        sums[path.name] = hashlib.md5(path.read_bytes()).hexdigest()
+
+    class TinyCifar(torchvision.datasets.CIFAR10):
+        base_folder = "tiny-cifar"
+        train_list = (("data_batch_1", sums["data_batch_1"]),)
+        test_list = (("test_batch", sums["test_batch"]),)
+
+    TinyCifar.meta = {
+        "filename": "batches.meta",
+        "key": "label_names",
+        "md5": sums["batches.meta"],
+    }
+    return TinyCifar
+
+
+def read_log(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_seconds(run: Path) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_log(run)]
+
+
+def train(data: Path, run: Path, *more: str) -> int:
+    return main(["--data", str(data), "--out", str(run), *SMALL, *more])
+
+
+# Networks ---------------------------------------------------------------------------------------
+
+
+def test_preact_resnet18_has_the_size_of_the_paper_and_of_the_checkpoint() -> None:
+    network = preact_resnet18(200)
+    assert sum(p.numel() for p in network.parameters()) == 11_269_640
+    weights = checkpoint.round_weights(network)
+    assert len(safetensors.torch.save(weights)) < 25e6
+
+
+@pytest.mark.parametrize(("side", "stride"), [(16, 1), (33, 1), (64, 2)])
+def test_networks_take_any_size(side: int, stride: int) -> None:
+    network = NETWORKS["preactresnet18"](num_classes=5, width=4, stem_stride=stride).eval()
+    images = torch.randn(2, 3, side, side)
+    assert network(images).shape == (2, 5)
+    expected = -(-side // stride)
+    for _ in range(3):
+        expected = -(-expected // 2)
+    assert network.features(images).shape == (2, 32, expected, expected)
+
+
+def test_network_options_are_checked() -> None:
+    with pytest.raises(ValueError, match="width must be at least 1, got 0"):
+        preact_resnet18(10, width=0)
+
+
+# Augmentation -----------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**31), st.sampled_from([16, 48, 64]))
+@settings(max_examples=25, deadline=None)
+def test_photo_crops_stay_inside_with_allowed_area_and_aspect(seed: int, size: int) -> None:
+    draws = draw(64, size, 1.0, 0.0, torch.Generator().manual_seed(seed))
+    scale = torch.stack((draws.theta[:, 0, 0].abs(), draws.theta[:, 1, 1]))
+    centre = draws.theta[:, :, 2].T
+    assert (centre.abs() + scale <= 1 + 1e-5).all()
+    assert (scale.prod(0) >= 0.3 - 1e-5).all()
+    assert (scale.prod(0) <= 1).all()
+    aspect = scale[0] / scale[1]
+    assert (aspect >= 3 / 4 - 1e-5).all()
+    assert (aspect <= 4 / 3 + 1e-5).all()
+    assert (draws.factors == 1).all()
+
+
+def test_shifts_are_whole_pixels_up_to_six_at_64_and_flips_are_half() -> None:
+    draws = draw(4000, 64, 0.0, 0.2, torch.Generator().manual_seed(0))
+    pixels = draws.theta[:, :, 2] * 32
+    assert torch.allclose(pixels, pixels.round(), atol=1e-5)
+    assert pixels.round().unique().tolist() == list(range(-6, 7))
+    assert 0.45 < (draws.theta[:, 0, 0] < 0).float().mean() < 0.55
+    assert (draws.theta[:, 0, 0].abs() == 1).all()
+    assert 0.8 <= draws.factors.min() < 0.85
+    assert 1.15 < draws.factors.max() <= 1.2
+
+
+def test_a_shifted_and_flipped_window_shows_the_very_pixels_and_mirrors_the_border() -> None:
+    image = torch.rand(1, 3, 8, 8)
+    two_right = Draws(torch.tensor([[[1.0, 0, 0.5], [0, 1, 0]]]), torch.ones(3, 1, 1, 1, 1))
+    shown = show_windows(image, two_right)
+    assert torch.allclose(shown[..., :6], image[..., 2:], atol=1e-5)
+    assert torch.allclose(shown[..., 6:], image[..., 6:].flip(3), atol=1e-5)
+    flipped = Draws(torch.tensor([[[-1.0, 0, 0], [0, 1, 0]]]), torch.ones(3, 1, 1, 1, 1))
+    assert torch.allclose(show_windows(image, flipped), image.flip(3), atol=1e-5)
+
+
+def test_colour_factors_of_one_change_nothing_and_zero_saturation_is_grey() -> None:
+    images = torch.rand(2, 3, 4, 4) * 255
+    factors = torch.ones(3, 2, 1, 1, 1)
+    theta = torch.eye(2, 3).expand(2, 2, 3)
+    assert torch.allclose(vary_colours(images, Draws(theta, factors)), images, atol=1e-3)
+    factors[2] = 0
+    grey = vary_colours(images, Draws(theta, factors))
+    assert torch.allclose(grey[:, 0], grey[:, 1], atol=1e-3)
+    assert torch.allclose(grey[:, 1], grey[:, 2], atol=1e-3)
+
+
+# Recipe -----------------------------------------------------------------------------------------
+
+
+def test_one_cycle_is_torchs_schedule() -> None:
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    oracle = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, 0.3, total_steps=50, pct_start=0.2, cycle_momentum=False
+    )
+    for step in range(50):
+        assert one_cycle(step, 50, 0.3, 0.2) == pytest.approx(oracle.get_last_lr()[0], rel=1e-9)
+        optimiser.step()
+        if step < 49:
+            oracle.step()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_one_cycle_of_few_steps_stays_in_range(steps: int) -> None:
+    rates = [one_cycle(step, steps, 0.3, 0.2) for step in range(steps)]
+    assert all(0 < rate <= 0.3 for rate in rates)
+
+
+def test_norms_and_biases_have_no_weight_decay() -> None:
+    network = preact_resnet18(3, width=4)
+    made = Recipe("preactresnet18", {}, (Stage(16, 1),))
+    groups = build_optimiser(network, made).param_groups
+    decayed = {id(p) for p in groups[0]["params"]}
+    for name, parameter in network.named_parameters():
+        module = network.get_submodule(name.rpartition(".")[0])
+        exempt = isinstance(module, torch.nn.BatchNorm2d) or name.endswith("bias")
+        assert (id(parameter) in decayed) != exempt
+    assert (groups[0]["weight_decay"], groups[1]["weight_decay"]) == (5e-4, 0)
+
+
+def test_stages_are_read_and_refused() -> None:
+    assert read_stages("64", None) == (Stage(64, 60),)
+    assert read_stages("48:12, 64:8", 20) == (Stage(48, 12), Stage(64, 8))
+    for sizes, epochs, sentence in [
+        ("48,64", None, "must read 64 or 48:12,64:8"),
+        ("big", None, "got 'big'"),
+        ("8:2", None, "from 16 to 512"),
+        ("48:2,64:2", 5, "contradicts"),
+    ]:
+        with pytest.raises(DataError, match=sentence):
+            read_stages(sizes, epochs)
+
+
+def test_statistics_are_those_of_numpy() -> None:
+    images = torch.randint(0, 256, (2500, 3, 4, 4), dtype=torch.uint8)
+    mean, std = recipe.statistics(images)
+    scaled = images.numpy() / 255
+    np.testing.assert_allclose(mean, scaled.mean((0, 2, 3)), atol=1e-4)
+    np.testing.assert_allclose(std, scaled.std((0, 2, 3)), atol=1e-4)
+
+
+def test_measure_counts_first_and_first_five() -> None:
+    class Fixed(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.arange(8.0).expand(len(x), 8)  # answers 7, 6, 5, 4, 3, in this order
+
+    data = ImageSet(torch.zeros(4, 3, 4, 4, dtype=torch.uint8), torch.tensor([7, 3, 2, 6]))
+    normalise = Normaliser.of([0.5] * 3, [0.25] * 3, torch.device("cpu"))
+    accuracy = measure(Fixed(), data, normalise, batch=3)
+    assert (accuracy.top1, accuracy.top5, accuracy.images) == (25, 75, 4)
+
+
+# Whole runs -------------------------------------------------------------------------------------
+
+
+def test_parquet_run_learns_and_evaluate_reprints_its_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
+    more = ("--sizes", "16:3,20:3", "--jitter", "--data-name", "Colours-3")
+    assert train(data, run, *more) == 0
+    log = read_log(run)
+    assert [row["size"] for row in log] == ["16"] * 3 + ["20"] * 3
+    assert float(log[-1]["loss"]) < float(log[0]["loss"]) - 0.2
+    card = json.loads((run / "colours-preactresnet18.json").read_text())
+    assert card["architecture"] == {
+        "name": "preactresnet18",
+        "options": {"width": 4, "stem_stride": 1},
+    }
+    assert card["class_names"] == ["red", "green", "blue"]
+    assert card["wordnet_ids"] == [wnid for wnid, _ in CLASSES]
+    assert (card["input_size"], card["epochs"], card["seed"]) == (20, 6, 0)
+    assert card["top5"] == 100
+    assert card["top1"] > 60
+    assert card["data"] == "Colours-3: 30 training and 15 validation images, 3 classes"
+    assert "non-commercial" in card["terms"]
+    assert str(tmp_path) not in json.dumps(card)
+    assert "--out run" in card["command"]
+    weights = (run / "colours-preactresnet18.safetensors").read_bytes()
+    assert card["sha256"] == hashlib.sha256(weights).hexdigest()
+    loaded = safetensors.torch.load(weights)
+    assert loaded["stem.weight"].dtype == torch.float16
+    assert loaded["norm.running_var"].dtype == torch.float32
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for label, (wnid, _) in enumerate(CLASSES):
+        (photos / f"{wnid}_x.JPEG").write_bytes(encode(picture(label, 99, side=40), "JPEG"))
+    capsys.readouterr()
+    file = str(run / "colours-preactresnet18.safetensors")
+    assert main(["--evaluate", file, "--data", str(data), "--photos", str(photos)]) == 0
+    validation, photographs = capsys.readouterr().out.splitlines()
+    stated = f"top-1 {card['top1']:.2f} %, top-5 100.00 %"
+    assert validation == f"validation: {stated} of 15 images (card: {stated})"
+    assert photographs.endswith("of 3 images")
+
+
+def test_folder_run_learns(tmp_path: Path) -> None:
+    data, run = write_folders(tmp_path / "pictures"), tmp_path / "run"
+    assert train(data, run, "--epochs", "6", "--per-class", "7") == 0
+    log = read_log(run)
+    assert float(log[-1]["loss"]) < float(log[0]["loss"]) - 0.2
+    card = json.loads((run / "pictures-preactresnet18.json").read_text())
+    assert card["class_names"] == ["blue", "green", "red"]
+    assert card["wordnet_ids"] == []
+    assert card["terms"].startswith("Not stated")
+    assert card["data"].startswith("pictures: 21 training and 9 validation images")
+
+
+def test_torchvision_run_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = write_cifar(tmp_path / "data")
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", tiny)
+    run = tmp_path / "run"
+    assert train(tmp_path / "data", run, "--dataset", "cifar10", "--epochs", "6") == 0
+    log = read_log(run)
+    assert float(log[-1]["loss"]) < float(log[0]["loss"]) - 0.2
+    card = json.loads((run / "cifar10-preactresnet18.json").read_text())
+    assert card["class_names"] == ["red", "green", "blue"]
+    assert "CIFAR" in card["terms"]
+
+
+def test_a_killed_run_resumes_to_the_same_metrics_and_weights(tmp_path: Path) -> None:
+    data = write_parquet(tmp_path / "colours")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    more = ("--sizes", "16:3,24:9", "--name", "net", "--jitter")
+    words = ["--data", str(data), "--out", str(killed), *SMALL, *more]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mixviz.train", *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (killed / "log.csv").exists() or len(read_log(killed)) < 2:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    reached = len(read_log(killed))
+    assert 2 <= reached < 12
+    assert (killed / "net.safetensors").exists()
+    assert train(data, killed, *more, "--resume") == 0
+    assert train(data, whole, *more) == 0
+    assert without_seconds(killed) == without_seconds(whole)
+    assert (killed / "net.safetensors").read_bytes() == (whole / "net.safetensors").read_bytes()
+    first, second = (safetensors.torch.load_file(f / "state.safetensors") for f in (whole, killed))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_cleanly_and_says_what_is_saved(
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
+
+    def signal_after_two(text: str) -> None:
+        if text.startswith("epoch 2/"):
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(command, "_say", signal_after_two)
+    assert train(data, run, "--epochs", "5") == 128 + number
+    assert "2 finished epochs" in capsys.readouterr().err
+    assert len(read_log(run)) == 2
+    assert not list(run.glob("*.partial"))
+    assert signal.getsignal(number) is before
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_with_another_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
+    assert train(data, run, "--epochs", "1", "--resume") == 2
+    assert "nothing to resume" in capsys.readouterr().err
+    assert train(data, run, "--epochs", "1") == 0
+    assert train(data, run, "--epochs", "1") == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert train(data, run, "--epochs", "1", "--resume", "--seed", "3") == 2
+    assert "began with seed = 0, this command says 3" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
+    assert train(data, run, "--epochs", "2", "--lr", "1e30") == 1
+    error = capsys.readouterr().err
+    assert "the loss is nan in epoch 1" in error
+    assert "lower --lr than 1e+30" in error
+    assert error.count("\n") == 1
+
+
+def test_a_full_disk_stops_the_run_and_keeps_the_last_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
+    synced = 0
+
+    def fill_up(_descriptor: int) -> None:
+        nonlocal synced
+        synced += 1
+        if synced > 4:  # checkpoint, card, state and log of the first epoch
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", fill_up)
+    assert train(data, run, "--epochs", "3") == 1
+    error = capsys.readouterr().err
+    assert "no space left for" in error
+    assert error.count("\n") == 1
+    assert len(read_log(run)) == 1
+    assert not list(run.glob("*.partial"))
+    assert main(["--evaluate", str(next(run.glob("colours*.json"))), "--data", str(data)]) == 0
+
+
+# Data that cannot be used -----------------------------------------------------------------------
+
+
+def no_shards(folder: Path) -> None:
+    (folder / "val-00000-of-00001.parquet").unlink()
+
+
+def no_label_column(folder: Path) -> None:
+    path = folder / "train-00001-of-00002.parquet"
+    pq.write_table(pq.read_table(path).drop_columns("label"), path)
+
+
+def plain_bytes_column(folder: Path) -> None:
+    path = folder / "train-00001-of-00002.parquet"
+    pq.write_table(pa.table({"image": [b"x"], "label": [0]}), path)
+
+
+def text_labels(folder: Path) -> None:
+    path = folder / "train-00001-of-00002.parquet"
+    images = pq.read_table(path)["image"]
+    pq.write_table(pa.table({"image": images, "label": ["a"] * len(images)}), path)
+
+
+def broken_picture(folder: Path) -> None:
+    rows: list[tuple[bytes | None, int]] = [(encode(picture(i % 3, i)), i % 3) for i in range(15)]
+    rows[9] = (b"\xff\xd8 no picture", 0)
+    write_shard(folder / "train-00001-of-00002.parquet", rows)
+
+
+def cut_picture(folder: Path) -> None:
+    rows: list[tuple[bytes | None, int]] = [(encode(picture(i % 3, i)), i % 3) for i in range(15)]
+    rows[8] = (encode(picture(2, 8))[:200], 2)
+    write_shard(folder / "train-00001-of-00002.parquet", rows)
+
+
+def no_picture(folder: Path) -> None:
+    rows: list[tuple[bytes | None, int]] = [(encode(picture(i % 3, i)), i % 3) for i in range(15)]
+    rows[3] = (None, 0)
+    write_shard(folder / "train-00001-of-00002.parquet", rows)
+
+
+def label_out_of_range(folder: Path) -> None:
+    write_shard(folder / "val-00000-of-00001.parquet", [(encode(picture(0, 0)), 3)])
+
+
+def class_missing_in_val(folder: Path) -> None:
+    rows: list[tuple[bytes | None, int]] = [(encode(picture(i % 2, i)), i % 2) for i in range(4)]
+    write_shard(folder / "val-00000-of-00001.parquet", rows)
+
+
+def not_parquet(folder: Path) -> None:
+    (folder / "train-00000-of-00002.parquet").write_bytes(b"PAR1 this is not one")
+
+
+def no_classes(folder: Path) -> None:
+    (folder / "classes.tsv").unlink()
+
+
+def odd_classes(folder: Path) -> None:
+    (folder / "classes.tsv").write_text("0\tn00000001\tred\n7\tn00000002\tgreen\n")
+
+
+def one_class(folder: Path) -> None:
+    (folder / "classes.tsv").write_text("0\tn00000001\tred\n")
+    for path in folder.glob("*.parquet"):
+        write_shard(path, [(encode(picture(0, i)), 0) for i in range(4)])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (no_shards, "no val-*.parquet in"),
+        (no_label_column, "no column 'label'; it has ['image']"),
+        (plain_bytes_column, "column 'image' must be a struct with 'bytes', got binary"),
+        (text_labels, "column 'label' must hold whole numbers, got string"),
+        (broken_picture, "train-00001-of-00002.parquet row 9: the image cannot be decoded"),
+        (cut_picture, "train-00001-of-00002.parquet row 8: the image cannot be decoded"),
+        (no_picture, "train-00001-of-00002.parquet row 3: the image cannot be decoded"),
+        (label_out_of_range, "row 0: label 3, but classes.tsv allows 0 to 2"),
+        (class_missing_in_val, "class 2 (blue) has no val image"),
+        (not_parquet, "train-00000-of-00002.parquet: not a readable Parquet file"),
+        (no_classes, "no classes.tsv in"),
+        (odd_classes, "classes.tsv line 2: expected label 1"),
+        (one_class, "has one class only"),
+    ],
+)
+def test_unusable_shards_are_told_in_one_line(
+    spoil: Callable[[Path], None],
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = write_parquet(tmp_path / "colours")
+    spoil(data)
+    assert train(data, tmp_path / "run", "--epochs", "1") == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_unusable_folders_are_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(data: Path, *more: str) -> str:
+        assert train(data, tmp_path / "run", "--epochs", "1", *more) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        return error
+
+    assert "no data folder at" in refused(tmp_path / "nowhere")
+    assert "has neither Parquet shards" in refused(tmp_path)
+    assert "no data folder at" in refused(tmp_path / "nowhere", "--dataset", "cifar100")
+    assert "add --download to fetch it" in refused(tmp_path, "--dataset", "cifar100")
+    data = write_folders(tmp_path / "pictures")
+    (data / "val" / "blue" / "0.jpg").write_bytes(b"no picture")
+    assert "val/blue/0.jpg: the image cannot be decoded" in refused(data)
+    (data / "val" / "yellow").mkdir()
+    assert "class 'yellow' is in val but not in train" in refused(data)
+    (data / "train" / "yellow").mkdir()
+    assert "no images in" in refused(data)
+
+
+def test_too_little_memory_is_told_before_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_parquet(tmp_path / "colours")
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 99 kB\nMemAvailable:       20 kB\n")
+    monkeypatch.setattr(sources, "MEMINFO", meminfo)
+    assert train(data, tmp_path / "run", "--epochs", "1") == 2
+    assert "not enough memory: 30 images at 16 px" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--data", "x"], "--out is needed to train"),
+        (["--data", "x", "--out", "y", "--batch", "1"], "--batch: must be at least 2, got 1"),
+        (["--data", "x", "--out", "y", "--lr", "nan"], "--lr: must be at least 0, got nan"),
+        (["--data", "x", "--out", "y", "--photo-crops", "2"], "must lie in [0, 1], got 2"),
+        (["--data", "x", "--out", "y", "--photos", "z"], "--photos goes with --evaluate"),
+        (["--evaluate", "x"], "--evaluate needs --data, --photos or both"),
+        (["--evaluate", "x.json", "--data", "y"], "no checkpoint file x.json"),
+        (["--frobnicate"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_command_lines_are_told_in_one_line(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_damaged_checkpoints_are_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = checkpoint.round_weights(preact_resnet18(3, width=4))
+    card = {
+        "architecture": {"name": "preactresnet18", "options": {"width": 4}},
+        "class_names": ["a", "b", "c"],
+        "input_size": 16,
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "top1": 33.0,
+        "top5": 100.0,
+    }
+
+    def refused() -> str:
+        assert main(["--evaluate", str(tmp_path / "net.json"), "--photos", str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        return error
+
+    checkpoint.write_checkpoint(tmp_path, "net", weights, card)
+    assert "has no WordNet ids" in refused()
+    (tmp_path / "net.safetensors").write_bytes(b"cut")
+    assert "is damaged: its SHA-256" in refused()
+    wider = card | {"architecture": {"name": "preactresnet18", "options": {"width": 8}}}
+    checkpoint.write_checkpoint(tmp_path, "net", weights, wider)
+    assert "does not fit its card" in refused()
+    strange = card | {"architecture": {"name": "vgg", "options": {}}}
+    checkpoint.write_checkpoint(tmp_path, "net", weights, strange)
+    assert "unknown network 'vgg'" in refused()
+    del card["mean"]
+    checkpoint.write_checkpoint(tmp_path, "net", weights, card)
+    assert "it has no 'mean'" in refused()
+    (tmp_path / "net.json").write_text("{")
+    assert "is not a checkpoint card" in refused()
