@@ -248,6 +248,10 @@ def solved(names, grid, levels, xi):
     return problem, [problem.frame(lam) for lam in LAMBDAS]
 
 
+def hear(result):
+    st.session_state.heard = [*st.session_state.get("heard", []), result.lam]
+
+
 def main():
     st.set_page_config(layout="wide", page_title="stage")
     query = st.query_params
@@ -273,11 +277,12 @@ def main():
             ),
         )
     scene = problem.scene()
-    seen = stage.show(scene, frame, problem.steps(lam, trail, frame) if "steps" in query else ())
+    steps = problem.steps(lam, trail, frame) if "steps" in query else ()
+    seen = stage.show(scene, frame, steps, on_change=hear)
     stage.shelf([scene.picture_0, scene.picture_1, scene.saliency_0, scene.saliency_1])
     for i in range(int(chunks)):
         stage.feed(scene.key, [f for f, _ in answers[i::6]], key=f"feed-{i}")
-    st.text(json.dumps(asdict(seen)))
+    st.text(json.dumps(asdict(seen) | {"heard": st.session_state.get("heard", [])}))
 
 
 if __name__ == "__main__":

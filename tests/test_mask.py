@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import gammaln
 
+from mixviz.bench import solvers
 from mixviz.core import compiled, mask
 from mixviz.core.mask import MASK_SOLVERS, SWAP_ENGINES, MaskProblem, energy
 
@@ -229,14 +230,14 @@ def test_pygco_survives_what_would_abort_it():
 
 def test_solvers_run_in_threads():
     problem = puzzle_problem(np.random.default_rng(1), 4, 8, 2)
-    solvers = [mask.solve_exact, mask.solve_swap]
-    solvers += [mask.solve_swap_pygco] if mask.pygco_available() else []
-    expected = [solve(problem).labels for solve in solvers]
+    threaded = [mask.solve_exact, mask.solve_swap]
+    threaded += [mask.solve_swap_pygco] if mask.pygco_available() else []
+    expected = [solve(problem).labels for solve in threaded]
     agreed = []
 
     def work():
         for _ in range(15):
-            for solve, labels in zip(solvers, expected, strict=True):
+            for solve, labels in zip(threaded, expected, strict=True):
                 agreed.append(np.array_equal(solve(problem).labels, labels))
 
     threads = [threading.Thread(target=work) for _ in range(3)]
@@ -244,7 +245,7 @@ def test_solvers_run_in_threads():
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(agreed) == 45 * len(solvers)
+    assert len(agreed) == 45 * len(threaded)
     assert all(agreed)
 
 
@@ -518,3 +519,14 @@ def test_memory_layout_does_not_make_a_visitor_wait_for_the_compiler():
     for solve in MASK_SOLVERS.values():
         assert np.array_equal(solve(MaskProblem(*strided)).labels, solve(problem).labels[::2])
     assert (len(kernels.climb.signatures), len(kernels.sweep.signatures)) == before
+
+
+def test_the_comparison_with_pygco_runs_on_what_it_says():
+    medians = solvers.compare_masks(batch=2, n=4, levels=2, repeats=1)
+    assert {"exact", "swap"} <= set(medians)
+    assert ("pyGCO swap" in medians) == mask.pygco_available()
+    assert all(0 < value < 1 for value in medians.values())
+    maps = solvers.smooth_saliency(np.random.default_rng(0), 3, 8)
+    assert np.allclose(maps.sum((1, 2)), 1)
+    medians = solvers.compare_transports(batch=2, n=4, xi=0.8, repeats=1)
+    assert set(medians) == {"exact", "Algorithm 1", "SciPy"}

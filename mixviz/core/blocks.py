@@ -43,8 +43,8 @@ def pool_to_blocks(
     check_grid(grid, *maps.shape[1:])
     side = maps.shape[-1] // grid
     # Pooled where the map lives, so that only n² numbers per item travel from a GPU.
-    pooled = maps.detach().double().unflatten(2, (grid, side)).unflatten(1, (grid, side))
-    blocks = pooled.mean((2, 4)).cpu()
+    cells = maps.detach().double().reshape(-1, grid, side, grid, side)
+    blocks = cells.mean((2, 4)).cpu()
     check_finite(name, blocks)
     if bool((blocks < 0).any()):
         raise ValueError(f"{name} must not be negative, got {blocks.min().item():.3g}")

@@ -14,8 +14,11 @@ from types import MappingProxyType
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from mixviz.core.blocks import check_grid
+
+Place = tuple[slice, ...]
 
 TERMS = ("saliency_0", "saliency_1", "label_smooth", "data_smooth", "prior", "transport")
 
@@ -86,21 +89,20 @@ def seam_distances(
         raise ValueError(
             f"neigh_size must divide the block side of {block} pixels, got {neigh_size}"
         )
-    images = torch.stack((x0, x1), 1).detach().double()  # (b, 2, 3, h, w)
+    images = torch.stack((x0, x1), 1).detach()  # (b, 2, 3, h, w)
     if neigh_size > 1:
-        cells = size // neigh_size
-        images = images.unflatten(4, (cells, neigh_size)).unflatten(3, (cells, neigh_size))
-        images = images.mean((4, 6))
+        images = avg_pool2d(images.flatten(0, 1).double(), neigh_size)
+        images = images.view(-1, 2, 3, size // neigh_size, size // neigh_size)
     step = block // neigh_size
     last, first = slice(step - 1, -1, step), slice(step, None, step)
 
     def between(before: Tensor, after: Tensor) -> Tensor:
         # (b, k, 3, edges, along) against (b, l, 3, edges, along) → (b, edges, along, k, l)
-        gap = (before[:, :, None] - after[:, None]).abs().mean(3)
+        gap = (before[:, :, None].double() - after[:, None].double()).abs().mean(3)
         return gap.permute(0, 3, 4, 1, 2)
 
     def per_block(gap: Tensor) -> Tensor:
-        return gap.unflatten(2, (grid, step)).mean(3)
+        return gap.reshape(*gap.shape[:2], grid, step, 2, 2).mean(3)
 
     down = per_block(between(images[:, :, :, last], images[:, :, :, first]))
     across = images.transpose(3, 4)
@@ -296,7 +298,7 @@ def local_costs(
     smooth = z.new_zeros(*z.shape, len(candidates))
     seams = torch.zeros_like(smooth)
 
-    def add(edges: str, before: Tensor, after: Tensor, here: tuple, there: tuple) -> None:
+    def add(edges: str, before: Tensor, after: Tensor, here: Place, there: Place) -> None:
         constant, first, second, residual = (
             getattr(part, edges)[..., None]
             for part in (form.constant, form.first, form.second, form.residual)

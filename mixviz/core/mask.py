@@ -9,7 +9,7 @@ Ishikawa cut (PAMI 2003).
 
 Solvers work on integers: costs and weights times a power of two that leaves room for every sum
 in 64 bits. The cut is exact on these, so "the smallest minimiser" is well defined under ties;
-costs that are dyadic rationals keep their ties, others are rounded by about 1e-16 of the total.
+costs that are dyadic rationals keep their ties, others are rounded by less than 1e-15 of the total.
 """
 
 import importlib
@@ -27,8 +27,8 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from mixviz.core.compiled import load_kernels
 
-# Bits for the sum of all capacities of a problem; int64 leaves the rest for intermediate sums.
-HEADROOM = 56
+# Bits for the sum of a problem's costs and weights; int64 leaves the rest for what is made of them.
+SUM_BITS = 52
 # Largest cost that pyGCO takes is 1e7; beyond it the library ends the process.
 PYGCO_LARGEST = 9_000_000
 
@@ -113,7 +113,7 @@ def energy(problem: MaskProblem, labels: Integer[np.ndarray, "b n n"]) -> Float6
 
 def first_labels(problem: MaskProblem) -> Int64[np.ndarray, "b n n"]:
     """Lowest allowed label of each block: where the swap starts and the climb begins."""
-    return np.isfinite(problem.unary).argmax(-1).astype(np.int64)
+    return np.isfinite(problem.unary).argmax(-1).astype(np.int64, order="C")
 
 
 def solve_exact(problem: MaskProblem) -> MaskSolution:
@@ -242,29 +242,32 @@ class _Grid:
 
 
 def _to_integers(problem: MaskProblem) -> _Grid:
-    unary = problem.unary
+    # One memory layout for the compiled loops, or they would be compiled again for another.
+    unary, weight_right, weight_down = (
+        np.ascontiguousarray(array)
+        for array in (problem.unary, problem.weight_right, problem.weight_down)
+    )
     count = unary.shape[-1]
     allowed = np.isfinite(unary)
     with np.errstate(over="ignore", invalid="ignore"):
         relative = unary - unary.min(-1, keepdims=True)
         relative[~allowed] = 0
         total = relative.max(-1).sum((1, 2))
-        total += problem.weight_right.sum((1, 2)) + problem.weight_down.sum((1, 2))
+        total += weight_right.sum((1, 2)) + weight_down.sum((1, 2))
     if not np.isfinite(total).all():
         raise ValueError("unary and weights are too large to add up in float64")
-    scale = np.exp2(np.minimum(HEADROOM - np.frexp(total)[1], 1000.0))
+    scale = np.exp2(np.minimum(SUM_BITS - np.frexp(total)[1], 1000.0))
     costs = np.rint(relative * scale[:, None, None, None]).astype(np.int64)
     weight_scale = (scale / (count - 1) ** 2)[:, None, None]
-    right = np.rint(problem.weight_right * weight_scale).astype(np.int64)
-    down = np.rint(problem.weight_down * weight_scale).astype(np.int64)
+    right = np.rint(weight_right * weight_scale).astype(np.int64)
+    down = np.rint(weight_down * weight_scale).astype(np.int64)
 
     low = allowed.argmax(-1).astype(np.int64)
     high = (count - 1) - allowed[..., ::-1].argmax(-1).astype(np.int64)
     slopes = np.diff(costs)
     gap = allowed.sum(-1) != high - low + 1
     inside = allowed[..., 1:] & allowed[..., :-1]
-    bend = np.diff(slopes)[...] if count > 2 else np.zeros((*slopes.shape[:3], 0), np.int64)
-    bend = np.where(inside[..., 1:] & inside[..., :-1], bend, 0)
+    bend = np.where(inside[..., 1:] & inside[..., :-1], np.diff(slopes), 0)
     # Rounding bends a straight line by up to two units, float64 costs by their own last digits.
     noise = 2 + np.ceil(2.0**-46 * scale * np.abs(np.where(allowed, unary, 0)).max((1, 2, 3)))
     convex = ~gap.any((1, 2)) & (bend >= -noise[:, None, None, None]).all((1, 2, 3))

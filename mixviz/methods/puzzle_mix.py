@@ -343,7 +343,7 @@ def _evaluate(
     else:
         form = _seams(task, sources)
     places = torch.arange(len(task.distance))
-    carried = sum(task.distance[source, places].sum(1) for source in sources)
+    carried = torch.stack([task.distance[source, places].sum(1) for source in sources]).sum(0)
     terms = energy_terms(z, moved_0, moved_1, form, task.prior, carried, task.weights)
     return _State(z, sources, (moved_0, moved_1), form, terms)
 

@@ -549,9 +549,11 @@ class Stage {
     this.next = null;
     const [a, b, sa, sb] = found;
     const first = !this.scene;
+    const drawn = this.overlay;
     const changed = scene.key !== this.scene?.key;
     if (changed && this.scene) this.ghosts = this.threads();
-    if (!this.photos || this.digests !== digests.join()) {
+    const repainted = this.digests !== digests.join();
+    if (repainted) {
       this.digests = digests.join();
       this.photos = [a, b.size === a.size ? b : toPicture(b.canvas, a.size)];
       this.maps = [sa, sb];
@@ -592,7 +594,8 @@ class Stage {
       this.look(own ?? frame);
     }
     this.notice = 0;
-    this.invalidate("scene", "frame", "threads");
+    this.invalidate("frame", "threads");
+    if (changed || repainted || this.overlay !== drawn) this.invalidate("scene");
   }
 
   toBlock(place) {
@@ -1043,7 +1046,7 @@ class Stage {
     const moves = view.moves[q];
     const most = Math.max(1e-9, ...moves.map((m) => m.gain));
     const focus = this.hover ?? this.pinned;
-    let listed = moves.slice(0, scene.grid > 8 ? 16 : 12);
+    let listed = moves.slice(0, scene.grid > 8 ? 24 : 16);
     const own = moves.filter((m) => m.from === focus || m.to === focus);
     if (this.arrow) listed = this.arrow.q === q ? [this.arrow] : [];
     else if (focus !== null && own.length) listed = own;
@@ -1230,7 +1233,7 @@ class Stage {
     const [lead, words, fix, more] = line.children;
     const notice = frame.notices[this.notice % Math.max(1, frame.notices.length)];
     line.className = `say ${step ? "step" : notice ? "notice" : ""}`;
-    lead.textContent = step ? (step.kind === "swap" ? "Swap move" : "Round") + ` ${step.index + 1}` : notice ? "▲ Notice" : "";
+    lead.textContent = step ? `${step.kind === "swap" ? "Swap move" : "Round"} ${step.index + 1} of ${this.walk(step.kind).captions.length}` : notice ? "▲ Notice" : "";
     lead.hidden = !lead.textContent;
     if (step) {
       const walk = this.walk(step.kind);
@@ -1266,7 +1269,7 @@ class Stage {
         play.insertAdjacentHTML("beforebegin", button("prev", "‹"));
         play.insertAdjacentHTML("afterend", button("next", "›"));
       }
-      play.innerHTML = longest ? `${PLAY}<kbd class="opt">Space</kbd>` : `${PLAY}Play <kbd class="opt">Space</kbd>`;
+      play.innerHTML = longest ? `${PLAY}<kbd class="opt wide">Space</kbd>` : `${PLAY}Play <kbd class="opt">Space</kbd>`;
       play.setAttribute("aria-label", "play the moves");
     }
     set("rounds", longest, this.step && this.step.kind !== "swap" ? this.step.index : null);
@@ -1657,6 +1660,7 @@ class Stage {
     const within = target instanceof Node && this.root.contains(target);
     const free = target === document.body || target === document.documentElement;
     if (!within && !free && !(this.inside && !target.closest?.("input, textarea, select, button, a, [contenteditable], [role=slider]"))) return;
+    if (free && !this.inside && hub.stages.size > 1) return;
     const active = within || this.inside;
     const name = e.key.toLowerCase();
     if (this.helping && name !== "escape" && name !== "?" && name !== "enter" && name !== " ") return;

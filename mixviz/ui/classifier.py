@@ -1,17 +1,20 @@
 """Which classifier looks, at which label, and how its saliency is taken."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import streamlit as st
 
 from mixviz import zoo
-from mixviz.samples.decode import MAX_BYTES
+from mixviz.networks import NETWORKS
 from mixviz.ui import compute, state
 from mixviz.ui.state import Field
 
 BUNDLED = next(iter(zoo.CATALOGUE))
 OWN = "own"
+MAX_CARD = 1_000_000  # bytes; a card of 50,000 class names is smaller
 
 
 def _parse_label(text: str) -> int | None:
@@ -64,40 +67,101 @@ def label(side: str) -> int | None:
     return value
 
 
+def _known_label(side: str, classes: int) -> int | None:
+    asked = label(side)
+    if asked is None or asked < classes:
+        return asked
+    state.notify(f"The classifier has {classes} classes; class {asked} is not one of them.")
+    state.put(f"pair.{side}label", None)
+    return None
+
+
 def source() -> str:
     """Return where the saliency comes from."""
     value: str = state.get(BY_NAME["saliency"])
     return value
 
 
+@dataclass(frozen=True)
+class Description:
+    """What a safetensors file does not say of itself."""
+
+    architecture: str
+    class_names: Sequence[str] = ()
+    input_size: int = 64
+    mean: Sequence[float] = (0.485, 0.456, 0.406)
+    std: Sequence[float] = (0.229, 0.224, 0.225)
+    options: Mapping[str, int] = field(default_factory=dict)
+
+
+def _read_card(name: str, data: bytes) -> Description:
+    """Read the card that the trainer writes beside the weights.
+
+    Raises:
+        CheckpointError: when it is not one.
+    """
+    try:
+        if len(data) > MAX_CARD:
+            raise ValueError(f"it has {len(data)} bytes, at most {MAX_CARD} are allowed")
+        facts = json.loads(data)
+        return Description(
+            str(facts["architecture"]["name"]),
+            [str(one) for one in facts["class_names"]],
+            int(facts["input_size"]),
+            [float(one) for one in facts["mean"]],
+            [float(one) for one in facts["std"]],
+            {str(key): int(value) for key, value in facts["architecture"]["options"].items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        reason = f"{type(problem).__name__}: {problem}"[:120]
+        raise zoo.CheckpointError(
+            f"{name} is not a checkpoint card ({reason}); allowed is the JSON file that "
+            "mixviz.train writes beside the weights."
+        ) from problem
+
+
+def _typed_in() -> Description:
+    held = st.session_state
+    names = [name.strip() for name in held.get("own-names", "").splitlines() if name.strip()]
+    architecture = held["own-architecture"]
+    options = {"stem_stride": held["own-stride"]} if architecture in NETWORKS else {}
+    return Description(architecture, names, int(held["own-size"]), options=options)
+
+
 def _load_own() -> None:
     """Check a visitor's weights and put them to use."""
     turn = st.session_state.setdefault("weights-turn", 0)
-    file = st.session_state.get(f"weights-{turn}")
-    if file is None:
-        return
-    words: str = st.session_state.get("own-names", "")
-    try:
-        names = json.loads(words) if words.lstrip().startswith("[") else words.split("\n")
-        names = [str(name).strip() for name in names if str(name).strip()]
-        loaded = zoo.load_own(
-            file.getvalue(),
-            st.session_state["own-architecture"],
-            names,
-            int(st.session_state["own-size"]),
-            (0.485, 0.456, 0.406),
-            (0.229, 0.224, 0.225),
-        )
-    except (zoo.CheckpointError, json.JSONDecodeError) as problem:
-        state.notify(f"{problem}")
-    else:
-        digest = compute.digest_of(file.getvalue(), st.session_state["own-architecture"], names)
-        own().clear()
-        own()[f"{OWN}-{digest}"] = loaded.to(compute.device())
-        state.put("look.model", OWN)
-        state.put("pair.alabel", None)
-        state.put("pair.blabel", None)
+    files = {
+        file.name.rpartition(".")[2].lower(): file
+        for file in st.session_state.get(f"weights-{turn}") or []
+    }
+    # A new key forgets the files: what is worth keeping has been loaded.
     st.session_state["weights-turn"] = turn + 1
+    card = files.pop("json", None)
+    if not files:
+        state.notify("The card came alone; add the .safetensors file it belongs to.")
+        return
+    weights = next(iter(files.values())).getvalue()
+    try:
+        told = _read_card("The card", card.getvalue()) if card else _typed_in()
+        loaded = zoo.load_own(
+            weights,
+            told.architecture,
+            told.class_names,
+            told.input_size,
+            told.mean,
+            told.std,
+            told.options,
+        )
+    except zoo.CheckpointError as problem:
+        state.notify(str(problem))
+        return
+    own().clear()
+    own()[f"{OWN}-{compute.digest_of(hashlib.sha256(weights).hexdigest(), told)}"] = loaded.to(
+        compute.device()
+    )
+    state.put("look.model", OWN)
+    _forget_labels()
 
 
 def _forget_labels() -> None:
@@ -127,10 +191,7 @@ def ask(class_names: Sequence[str]) -> None:
             _ask_own()
         for side, letter in (("a", "A"), ("b", "B")):
             key = state.widget_key(f"pair.{side}label")
-            if label(side) is not None and label(side) >= len(class_names):
-                state.notify(f"Class {label(side)} of {letter} is not one of {len(class_names)}.")
-                state.put(f"pair.{side}label", None)
-            st.session_state.setdefault(key, label(side))
+            st.session_state.setdefault(key, _known_label(side, len(class_names)))
             state.kept()[f"pair.{side}label"] = st.selectbox(
                 f"Label of {letter}, whose loss is differentiated",
                 [None, *range(len(class_names))],
@@ -152,12 +213,17 @@ def ask(class_names: Sequence[str]) -> None:
 
 def _ask_own() -> None:
     st.caption(
-        "A safetensors state dict, at most "
-        f"{zoo.OWN.megabytes} MB ({MAX_BYTES // 10**6} MB through this server). "
-        "It stays in your session."
+        "Weights as safetensors, up to 120 MB, and the JSON card that mixviz.train wrote beside "
+        "them. Without a card, describe the network here first. It stays in your session."
     )
     st.selectbox("Architecture", list(zoo.ARCHITECTURES), key="own-architecture")
     st.number_input("Input size in pixels", 16, 512, 64, key="own-size")
-    st.text_area("Class names, one a line (or a JSON list); empty numbers them", key="own-names")
+    st.number_input("Stride of the stem (PreActResNet)", 1, 2, 1, key="own-stride")
+    st.text_area("Class names, one a line; none numbers them", key="own-names")
     turn = st.session_state.setdefault("weights-turn", 0)
-    st.file_uploader("Weights (.safetensors)", key=f"weights-{turn}", on_change=_load_own)
+    st.file_uploader(
+        "Weights (.safetensors) and card (.json)",
+        accept_multiple_files=True,
+        key=f"weights-{turn}",
+        on_change=_load_own,
+    )

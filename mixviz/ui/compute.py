@@ -113,7 +113,8 @@ class Counted:
             self._held.clear()
 
 
-CROPS, SEEN, TRACES, PREDICTIONS = Counted(128), Counted(64), Counted(24), Counted(512)
+CROPS, NAMES, SEEN = Counted(128), Counted(16), Counted(64)
+TRACES, PREDICTIONS = Counted(24), Counted(512)
 _CLASSIFIERS: LRUCache[str, zoo.Classifier] = LRUCache(2)
 
 
@@ -151,9 +152,18 @@ def _in_engine(lane: str, work: Callable[[], T], poll: Callable[[], None]) -> T:
     return engine().submit(visitor, work, lane=lane).wait(poll)
 
 
-def classifier(
+def _fetch(
     model: str, own: Mapping[str, zoo.Classifier], say: Callable[[float, str], None]
-) -> zoo.Classifier:
+) -> None:
+    """Fetch a classifier whose weights are not here, in the page's own thread.
+
+    In the engine's, one visitor's download would keep all others waiting.
+    """
+    if model not in own and not zoo.CATALOGUE[model].path().exists():
+        zoo.load(model, torch.device("cpu"), progress=say)
+
+
+def classifier(model: str, own: Mapping[str, zoo.Classifier]) -> zoo.Classifier:
     """Return a classifier on the device; call in the engine's thread.
 
     Raises:
@@ -162,7 +172,7 @@ def classifier(
     if model in own:
         return own[model]
     if model not in _CLASSIFIERS:
-        _CLASSIFIERS[model] = zoo.load(model, device(), progress=say)
+        _CLASSIFIERS[model] = zoo.load(model, device())
     return _CLASSIFIERS[model]
 
 
@@ -223,7 +233,7 @@ def look_at(
     ]
 
     def work() -> tuple[Seen, Seen, tuple[str, ...]]:
-        network = classifier(look.model, own, say)
+        network = classifier(look.model, own)
         seen = []
         for key, image, label in zip(keys, noisy, (look.label_a, look.label_b), strict=True):
             found = SEEN.get(key)
@@ -232,12 +242,13 @@ def look_at(
             seen.append(found)
         return seen[0], seen[1], network.class_names
 
-    known = SEEN.get(("names", look.model)), SEEN.get(keys[0]), SEEN.get(keys[1])
-    if all(part is not None for part in known):
-        names, a, b = known
-    else:
+    names: tuple[str, ...] | None = NAMES.get(look.model)
+    a: Seen | None = SEEN.get(keys[0])
+    b: Seen | None = SEEN.get(keys[1])
+    if names is None or a is None or b is None:
+        _fetch(look.model, own, say)
         a, b, names = _in_engine("look", work, poll)
-        SEEN.put(("names", look.model), names)
+        NAMES.put(look.model, names)
     pair = Pair(
         images[0],
         images[1],
@@ -275,7 +286,7 @@ def predict(
 
         def work() -> tuple[Tensor, float]:
             start = time.perf_counter()
-            network = classifier(look.model, own, lambda share, words: None)
+            network = classifier(look.model, own)
             probabilities = network.predict(images.to(device())).cpu()[0]
             return probabilities, time.perf_counter() - start
 

@@ -44,9 +44,14 @@ STYLE = """
 .mv-frame-b img {outline: 3px dashed #D55E00}
 .mv-guess {display: grid; grid-template-columns: minmax(0, 1fr) 4.5rem 3.2rem; gap: 2px 8px;
   font-size: 14px; line-height: 20px; align-items: center; font-variant-numeric: tabular-nums}
+.stMainBlockContainer h3 {font-size: 18px; line-height: 26px; padding: .5rem 0 .25rem}
+.mv-tag {vertical-align: 1px}
+.mv-guess .mv-tag {line-height: 18px; height: 18px; width: 18px}
 .mv-guess span {overflow: hidden; text-overflow: ellipsis; white-space: nowrap}
 .mv-guess i {display: block; height: 10px; background: #8A93A0}
 .mv-guess b {font-weight: 400; text-align: right}
+.mv-head {font-weight: 600; font-size: 16px; line-height: 24px; margin-bottom: 4px}
+.mv-remark {margin-top: 4px; min-height: 20px}
 .mv-small {font-size: 14px; line-height: 20px; opacity: .8}
 .mv-weights {display: flex; height: 26px; font-size: 14px; line-height: 26px; font-weight: 600}
 .mv-weights > * {overflow: hidden; padding: 0 6px; white-space: nowrap; min-width: 0}

@@ -22,11 +22,10 @@ def show_guesses(
     rows = "".join(
         f"<span>{escape(class_names[index])} "
         f"{TAGS[marked[index]] if index in marked else ''}</span>"
-        f'<i style="width:{max(share, 0.004):.1%}"></i><b>{share:.1%}</b>'
+        f'<i style="width:{max(share, 0.01):.1%}"></i><b>{share:.1%}</b>'
         for share, index in zip(top.values.tolist(), top.indices.tolist(), strict=True)
     )
     st.html(
-        f'<div style="font-weight:600;font-size:16px;margin-bottom:4px">{title}</div>'
-        f'<div class="mv-guess">{rows}</div>'
-        f'<div class="mv-small" style="margin-top:4px;min-height:20px">{escape(remark)}</div>'
+        f'<div class="mv-head">{title}</div><div class="mv-guess">{rows}</div>'
+        f'<div class="mv-small mv-remark">{escape(remark)}</div>'
     )

@@ -124,7 +124,7 @@ def _show_tile(slug: str, trace: MixTrace) -> None:
     _show_weights(trace)
     st.html(
         f'<div class="mv-small">{escape(method.summary)} '
-        f"The label {CONTRACTS[method.contract]}.</div>"
+        f"Its label is {CONTRACTS[method.contract]}.</div>"
     )
     if slug in PAGE_OF:
         shared = state.changed([*pictures.FIELDS, *classifier.FIELDS])

@@ -1,6 +1,7 @@
 """From traces to the stage: arrays, names and sentences. Tensors become arrays here."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,11 @@ from mixviz.ui.compute import digest_of
 from mixviz.viz.draw import to_png, to_rgb
 
 CONTRACTS = {
-    "exact": "is λ exactly",
+    "exact": "exactly λ",
     "recomputed": "recomputed from the mask",
     "encouraged": "encouraged by η",
     "independent": "independent of λ",
-    "single": "stays with A",
+    "single": "that of A alone",
 }
 
 
@@ -33,22 +34,43 @@ def stage_picture(name: str, image: Tensor) -> Picture:
     return Picture(digest_of(pixels.tobytes()), name, to_png(pixels))
 
 
-def stage_saliency(map_: Tensor, blocks: Tensor) -> Saliency:
-    """Encode a saliency map (1, h, w) and its blocks (n, n) for the stage."""
-    scaled = sum_to_one(map_.double())[0] * map_[0].numel()  # in multiples of the mean
+@dataclass(frozen=True, eq=False)
+class SmoothMap:
+    """A saliency map as an 8-bit grey picture; 255 stands for `peak` times the map's mean."""
+
+    digest: str
+    png: bytes
+    peak: float
+
+
+def smooth_map(map_: Tensor) -> SmoothMap:
+    """Encode a saliency map (1, h, w) for the stage."""
+    scaled = sum_to_one(map_.double())[0] * map_[0].numel()
     peak = float(scaled.max())
-    grey = (scaled / max(peak, 1e-12) * 255).round().to(torch.uint8).numpy()
-    png = to_png(grey)
-    return Saliency(digest_of(png, peak), png, blocks.numpy().astype(np.float32), peak)
+    png = to_png((scaled / max(peak, 1e-12) * 255).round().to(torch.uint8).numpy())
+    return SmoothMap(digest_of(png, peak), png, peak)
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnPair:
+    """The encoded pictures and maps of a pair: what no knob of a method changes."""
+
+    pictures: tuple[Picture, Picture]
+    maps: tuple[SmoothMap, SmoothMap]
+
+
+def draw_pair(
+    names: tuple[str, str], maps: tuple[Tensor, Tensor], trace: PuzzleMixTrace
+) -> DrawnPair:
+    """Encode the pictures as they are mixed, and their saliency."""
+    return DrawnPair(
+        (stage_picture(names[0], trace.shown_0), stage_picture(names[1], trace.shown_1)),
+        (smooth_map(maps[0]), smooth_map(maps[1])),
+    )
 
 
 def stage_scene(
-    key: str,
-    names: tuple[str, str],
-    maps: tuple[Tensor, Tensor],
-    trace: PuzzleMixTrace,
-    params: PuzzleMixParams,
-    contract: str,
+    key: str, drawn: DrawnPair, trace: PuzzleMixTrace, params: PuzzleMixParams, contract: str
 ) -> Scene:
     """Say what stays while λ moves."""
     units = {
@@ -57,14 +79,18 @@ def stage_scene(
         "eta_E": float(trace.units.eta[0]),
         "xi": float(trace.units.xi[0]) if params.transport else 0.0,
     }
+    saliency = [
+        Saliency(smooth.digest, smooth.png, blocks[0].numpy().astype(np.float32), smooth.peak)
+        for smooth, blocks in zip(drawn.maps, (trace.blocks_0, trace.blocks_1), strict=True)
+    ]
     return Scene(
         key,
         params.grid,
         params.levels,
-        stage_picture(names[0], trace.shown_0),
-        stage_picture(names[1], trace.shown_1),
-        stage_saliency(maps[0], trace.blocks_0[0]),
-        stage_saliency(maps[1], trace.blocks_1[0]),
+        drawn.pictures[0],
+        drawn.pictures[1],
+        saliency[0],
+        saliency[1],
         params.mask_solver,
         params.transport_solver if params.transport else "off",
         contract,

@@ -7,6 +7,7 @@ which forgets a widget that is not on the page. The URL carries what differs fro
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -98,30 +99,15 @@ def param_fields(slug: str, defaults: Params) -> list[Field]:
         elif isinstance(note, Switch):
             fields.append(Field(name, key, default, _switch, lambda value: str(int(value))))
         else:
-            fields.append(
-                Field(
-                    name,
-                    key,
-                    default,
-                    lambda text, knob=note: _number(knob, text),
-                    _write_number,
-                    lambda text, knob=note: _nearest(knob, text),
-                )
-            )
+            parse, repair = partial(_number, note), partial(_nearest, note)
+            fields.append(Field(name, key, default, parse, _write_number, repair))
     return fields
 
 
 def number_field(name: str, key: str, default: float, low: float, high: float) -> Field:
     """Return a field for a plain number in a closed interval."""
     knob = Knob(name, name, (low, high), "", (low, high))
-    return Field(
-        name,
-        key,
-        default,
-        lambda text: _number(knob, text),
-        _write_number,
-        lambda text: _nearest(knob, text),
-    )
+    return Field(name, key, default, partial(_number, knob), _write_number, partial(_nearest, knob))
 
 
 def kept() -> dict[str, Any]:

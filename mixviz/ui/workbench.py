@@ -1,10 +1,12 @@
 """From the controls to a pair the methods can mix: the way every page goes first."""
 
+import time
 from dataclasses import dataclass
 
 import streamlit as st
 
 from mixviz import zoo
+from mixviz.samples import Picture
 from mixviz.spec import Params
 from mixviz.ui import classifier, compute, pictures
 from mixviz.ui.compute import Framing, Look, SeenPair
@@ -21,7 +23,7 @@ class Bench:
     names: tuple[str, str]
 
 
-def _look(model: str) -> tuple[Look, dict[str, pictures.Picture], tuple[str, str]]:
+def _look(model: str) -> tuple[Look, dict[str, Picture], tuple[str, str]]:
     chosen = {side: pictures.chosen(side) for side in pictures.SIDES}
     held = {picture_id: pictures.picture(picture_id) for picture_id in chosen.values()}
     by_digest = {held[picture_id].digest: held[picture_id] for picture_id in held}
@@ -46,21 +48,19 @@ class _Waiting:
 
     def __init__(self) -> None:
         self._place = st.empty()
-        self._polls = 0
-        self._said: tuple[float, str] | None = None
+        self._since = time.monotonic()
+        self._said = False
 
     def say(self, share: float, words: str) -> None:
-        """Note progress; called from the engine's thread, which must not draw."""
-        self._said = (share, words)
+        """Show the progress of a download; a newer run of the page ends it here."""
+        compute.yield_to_newer_run()
+        self._place.progress(min(max(share, 0.0), 1.0), words)
 
     def poll(self) -> None:
-        """Show what was noted; called from the page's thread."""
+        """Say that the classifier works, when it takes long enough to be noticed."""
         compute.yield_to_newer_run()
-        self._polls += 1
-        if self._said is not None:
-            share, words = self._said
-            self._place.progress(min(max(share, 0.0), 1.0), words)
-        elif self._polls * 0.02 >= SHOW_PROGRESS_AFTER:
+        if not self._said and time.monotonic() - self._since >= SHOW_PROGRESS_AFTER:
+            self._said = True
             self._place.progress(0.5, "The classifier is looking at the pictures …")
 
     def done(self) -> None:

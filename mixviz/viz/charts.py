@@ -28,9 +28,9 @@ def energy_bars(
     """
     figure = go.Figure()
     names = [name for name, _, _ in rows]
+    widest = max(sum(max(terms[term], 0) for term in TERM_LOOKS) for _, terms, _ in rows)
     for term, (label, colour, hatch) in TERM_LOOKS.items():
         values = [terms[term] for _, terms, _ in rows]
-        widest = max(sum(max(terms[t], 0) for t in TERM_LOOKS) for _, terms, _ in rows)
         figure.add_bar(
             y=names,
             x=values,
@@ -38,10 +38,16 @@ def energy_bars(
             name=label,
             marker={
                 "color": colour,
-                "pattern": {"shape": hatch, "size": 6, "solidity": 0.15, "fgcolor": "#fff"},
+                "pattern": {
+                    "shape": hatch,
+                    "size": 7,
+                    "solidity": 0.2,
+                    "fillmode": "overlay",
+                    "fgcolor": "rgba(255,255,255,.45)",
+                },
                 "line": {"width": 1, "color": "rgba(255,255,255,.6)"},
             },
-            text=[label if value > 0.05 * widest else "" for value in values],
+            text=[label if value > 0.045 * widest * len(label) ** 0.5 else "" for value in values],
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
@@ -69,13 +75,14 @@ def energy_bars(
         showlegend=False,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        font={"size": 14, "color": text_colour},
+        font={"size": 14, "color": text_colour, "family": "Source Sans, sans-serif"},
         uirevision="energy",
         hoverlabel={"font": {"size": 14}},
     )
     figure.update_xaxes(visible=False, fixedrange=True)
     figure.update_yaxes(
         autorange="reversed",
+        automargin=True,
         fixedrange=True,
         tickfont={"size": 14, "color": text_colour},
         ticklabelstandoff=6,
