@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: run test check bench setup setup-dev browser
+.PHONY: run test check bench resolve setup setup-dev browser
 
 run: setup
 	$(BIN)/python -m streamlit run app.py
@@ -19,6 +19,15 @@ check: setup-dev
 
 bench: setup-dev browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m mixviz.bench
+
+# Do the requirements resolve for everybody we promise? Needs the package index.
+resolve: setup-dev
+	for python in 3.11 3.12 3.13; do \
+		for platform in x86_64-manylinux_2_28 aarch64-apple-darwin x86_64-pc-windows-msvc; do \
+			$(BIN)/uv pip compile -q --python-version $$python --python-platform $$platform \
+				requirements-dev.txt -o /dev/null && echo "$$python $$platform resolves" || exit 1; \
+		done; \
+	done
 
 setup: .venv/runtime
 setup-dev: .venv/dev

@@ -7,6 +7,7 @@ sliders, the URL, presets and tests, so that a default or a range stands in one 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
+from sys import float_info
 from typing import Any, Literal, TypeVar, get_type_hints
 
 Note = TypeVar("Note")
@@ -81,22 +82,25 @@ def _is_number(value: object) -> bool:
 
 
 def validate(note: Knob | Choice | Switch, value: Any) -> str | None:
-    """Say what is wrong with a value, or return None. A tensor is checked by its extremes."""
+    """Say what is wrong with a value, or return None. All values of a tensor must hold."""
     if isinstance(note, Switch):
         return None if isinstance(value, bool) else "must be True or False"
     if isinstance(note, Choice):
         names = ", ".join(note.options)
-        return None if value in note.options else f"must be one of {names}"
+        known = isinstance(value, str) and value in note.options
+        return None if known else f"must be one of {names}"
     if not (_is_number(value) or hasattr(value, "min")):
         return "must be a number"
     if hasattr(value, "numel") and value.numel() == 0:
         return "must not be empty"
     ends = [value] if _is_number(value) else [value.min().item(), value.max().item()]
     low, high = note.valid
-    if not all(low <= end <= high and abs(end) != inf for end in ends):
+    if not all(low <= end <= high and abs(end) <= float_info.max for end in ends):
         return f"must lie in [{low:g}, {high:g}{']' if high < inf else ')'}"
-    if note.integer and not all(float(end).is_integer() for end in ends):
-        return "must be a whole number"
+    if note.integer:
+        whole = value % 1 == 0
+        if not (whole if isinstance(whole, bool) else whole.all()):
+            return "must be a whole number"
     return None
 
 

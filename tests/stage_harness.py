@@ -262,6 +262,7 @@ def main():
         swapped = st.toggle("swapped", key="swapped")
         xi = st.select_slider("xi", [0.02, 0.05, 0.8], value=float(query.get("xi", 0.05)), key="xi")
         chunks = st.number_input("chunks", 0, 6, int(query.get("chunks", 6)), key="chunks")
+        again = st.button("again", key="again")
     if swapped:
         names = names[::-1]
     problem, answers = solved(names, grid, levels, xi)
@@ -282,7 +283,8 @@ def main():
     stage.shelf([scene.picture_0, scene.picture_1, scene.saliency_0, scene.saliency_1])
     for i in range(int(chunks)):
         stage.feed(scene.key, [f for f, _ in answers[i::6]], key=f"feed-{i}")
-    st.text(json.dumps(asdict(seen) | {"heard": st.session_state.get("heard", [])}))
+    told = {"heard": st.session_state.get("heard", []), "again": again}
+    st.text(json.dumps(asdict(seen) | told))
 
 
 if __name__ == "__main__":

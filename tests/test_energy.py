@@ -211,7 +211,9 @@ def test_neigh_size_compares_pooled_cells():
     plain = e.seam_distances(pooled[0], pooled[1], 4, neigh_size=1)
     torch.testing.assert_close(ours.right, plain.right, atol=1e-7, rtol=0)
     torch.testing.assert_close(ours.down, plain.down, atol=1e-7, rtol=0)
-    with pytest.raises(ValueError, match="neigh_size must divide the block side of 4 pixels, got 3"):
+    with pytest.raises(
+        ValueError, match="neigh_size must divide the block side of 4 pixels, got 3"
+    ):
         e.seam_distances(x[0], x[1], 4, neigh_size=3)
 
 

@@ -410,12 +410,9 @@ def test_plain_cases(solver, engine):
     assert (solve(nothing).labels == 0).all()
 
 
-@pytest.mark.parametrize("solver", [*MASK_SOLVERS, "pygco"])
+@pytest.mark.parametrize("solver", MASK_SOLVERS)
 def test_forbidding_all_but_one_label_makes_the_mask_constant(solver):
-    if solver == "pygco" and not mask.pygco_available():
-        assert not HAS_WHEEL
-        return
-    solve = mask.solve_swap_pygco if solver == "pygco" else MASK_SOLVERS[solver]
+    solve = MASK_SOLVERS[solver]
     problem = puzzle_problem(np.random.default_rng(9), 2, 8, 2)
     for allowed in (0, 1, 2):
         unary = np.full_like(problem.unary, np.inf)

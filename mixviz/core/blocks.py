@@ -7,10 +7,13 @@ from torch import Tensor
 
 def check_finite(name: str, values: Tensor) -> None:
     """Raise a ValueError that names the tensor when it holds NaN or infinity."""
-    if not bool(torch.isfinite(values).all()):
-        where = (~torch.isfinite(values)).nonzero()[0].tolist()
-        bad = values[tuple(where)].item()
-        raise ValueError(f"{name} must be finite, got {bad} at index {tuple(where)}")
+    # NaN and infinity survive a sum, which is several times faster than looking at each value.
+    if bool(torch.isfinite(values.detach().sum())):
+        return
+    wrong = (~torch.isfinite(values)).nonzero().tolist()
+    if wrong:  # else finite values had an infinite sum
+        where = tuple(wrong[0])
+        raise ValueError(f"{name} must be finite, got {values[where].item()} at index {where}")
 
 
 def check_grid(grid: int, height: int, width: int) -> None:
@@ -73,11 +76,20 @@ def move_blocks(
 ) -> Float[Tensor, "b c h w"]:
     """Put block `source[b, j]` of the image at place j: Πᵀx of Puzzle Mix, eq. 2, by index.
 
-    Equal bit for bit to the product with the dense plan, and hundreds of times faster.
+    Equal bit for bit to the product with the dense plan, and hundreds of times faster. Where no
+    block moves, the images themselves come back.
     """
     batch, channels, height, width = images.shape
     grid = round(source.shape[1] ** 0.5)
     check_grid(grid, height, width)
+    goes = (source != torch.arange(source.shape[1], device=source.device)).any(1)
+    if not bool(goes.any()):
+        return images
+    if not bool(goes.all()):  # at the paper's ξ most pictures of a batch stay as they are
+        moved = images.clone()
+        going = goes.to(images.device)
+        moved[going] = move_blocks(images[going], source[goes])
+        return moved
     side = height // grid
     # (b, n², c, p, p): one row per block, so that a plan is one index along dimension 1.
     cut = images.view(batch, channels, grid, side, grid, side).permute(0, 2, 4, 1, 3, 5)

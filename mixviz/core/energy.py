@@ -89,24 +89,26 @@ def seam_distances(
         raise ValueError(
             f"neigh_size must divide the block side of {block} pixels, got {neigh_size}"
         )
-    images = torch.stack((x0, x1), 1).detach()  # (b, 2, 3, h, w)
+    images = [x0.detach(), x1.detach()]
     if neigh_size > 1:
-        images = avg_pool2d(images.flatten(0, 1).double(), neigh_size)
-        images = images.view(-1, 2, 3, size // neigh_size, size // neigh_size)
+        images = [avg_pool2d(x.double(), neigh_size) for x in images]
     step = block // neigh_size
     last, first = slice(step - 1, -1, step), slice(step, None, step)
 
-    def between(before: Tensor, after: Tensor) -> Tensor:
-        # (b, k, 3, edges, along) against (b, l, 3, edges, along) → (b, edges, along, k, l)
-        gap = (before[:, :, None].double() - after[:, None].double()).abs().mean(3)
-        return gap.permute(0, 3, 4, 1, 2)
+    def below(images: list[Tensor]) -> Tensor:
+        """Compare the rows on both sides of every lower edge: (b, edges, blocks, 2, 2)."""
 
-    def per_block(gap: Tensor) -> Tensor:
-        return gap.reshape(*gap.shape[:2], grid, step, 2, 2).mean(3)
+        def rows(place: slice) -> Tensor:
+            # Only these rows are copied. A mean over neither end of the shape is the fast one.
+            chosen = torch.stack([x[:, :, place] for x in images], 1).double()
+            return chosen.unflatten(-1, (grid, step)).movedim(-1, 3).flatten(2, 3)
 
-    down = per_block(between(images[:, :, :, last], images[:, :, :, first]))
-    across = images.transpose(3, 4)
-    right = per_block(between(across[:, :, :, last], across[:, :, :, first])).transpose(1, 2)
+        # (b, k, 1, 3·step, edges, blocks) against (b, 1, l, 3·step, edges, blocks)
+        gap = (rows(last)[:, :, None] - rows(first)[:, None]).abs_()
+        return gap.mean(3).permute(0, 3, 4, 1, 2)
+
+    down = below(images)
+    right = below([x.transpose(2, 3) for x in images]).transpose(1, 2)
     return Edges(right.cpu(), down.cpu())
 
 

@@ -217,8 +217,31 @@ def solve_swap_pygco(problem: MaskProblem) -> MaskSolution:
     )
 
 
+def solve_swap_pygco_or_own(problem: MaskProblem) -> MaskSolution:
+    """Swap in pyGCO, or here where it is not installed or its integers would distort the costs.
+
+    Item by item, so that one item's costs do not decide for a batch. The solution's `engine` says
+    which of the two it was; their energies are the same.
+    """
+    arrays = (problem.unary, problem.weight_right, problem.weight_down)
+    found = []
+    for item in range(len(problem.unary)):
+        alone = MaskProblem(*(array[item : item + 1] for array in arrays))
+        try:
+            found.append(solve_swap_pygco(alone))
+        except (ModuleNotFoundError, ValueError):
+            found.append(solve_swap(alone))
+    return MaskSolution(
+        labels=np.concatenate([one.labels for one in found]),
+        objective=np.concatenate([one.objective for one in found]),
+        steps=tuple(steps for one in found for steps in one.steps),
+        engine=" and ".join(sorted({one.engine for one in found})),
+        seconds=sum(one.seconds for one in found),
+    )
+
+
 MASK_SOLVERS: Mapping[str, Callable[[MaskProblem], MaskSolution]] = MappingProxyType(
-    {"exact": solve_exact, "swap": solve_swap}
+    {"exact": solve_exact, "swap": solve_swap, "pygco": solve_swap_pygco_or_own}
 )
 SWAP_ENGINES: Mapping[str, Callable[[MaskProblem], MaskSolution]] = MappingProxyType(
     {"own": solve_swap, "pygco": solve_swap_pygco}

@@ -56,9 +56,9 @@ class TransportSolution:
 
 def distance_cost(n: int) -> Float64[np.ndarray, "blocks blocks"]:
     """C: squared Euclidean distance of block coordinates over (n - 1)^2, blocks row by row."""
-    row, column = np.divmod(np.arange(n * n), n)
-    square = (row[:, None] - row) ** 2 + (column[:, None] - column) ** 2
-    return square / max(n - 1, 1) ** 2
+    along = (np.arange(n)[:, None] - np.arange(n)) ** 2
+    square = along[:, None, :, None] + along[None, :, None, :]
+    return square.reshape(n * n, n * n) / max(n - 1, 1) ** 2
 
 
 def solve_exact(

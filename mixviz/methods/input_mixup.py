@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from mixviz.core.blocks import check_finite
 from mixviz.core.types import Pair
 from mixviz.methods.base import Lam, Law, Method, MixTrace, blend
 from mixviz.spec import Params
@@ -17,8 +18,14 @@ class InputMixupParams(Params):
 
 
 def mix(pair: Pair, params: InputMixupParams) -> MixTrace:
-    """Return (1−λ)·x0 + λ·x1, and the same for the labels."""
-    lam = torch.as_tensor(params.lam).to(pair.x0).reshape(-1, 1, 1)
+    """Return (1−λ)·x0 + λ·x1, and the same for the labels.
+
+    Raises:
+        ValueError: when an image is not finite.
+    """
+    check_finite("x0", pair.x0)
+    check_finite("x1", pair.x1)
+    lam = torch.as_tensor(params.lam, dtype=torch.float64).to(pair.x0).reshape(-1, 1, 1)
     mask = lam.expand(pair.x0.shape[0], *pair.x0.shape[2:])
     return blend(MixTrace, (pair.x0, pair.x1), mask)
 

@@ -131,7 +131,8 @@ class PuzzleMixParams(Params):
         Choice(
             "mask solver",
             MASK_SOLVERS,
-            "exact finds the global optimum; swap is the paper's α-β swap, a local one.",
+            "exact finds the global optimum; swap is the paper's α-β swap, a local one; pygco is "
+            "the same swap in pyGCO, where it is installed.",
         ),
     ] = "exact"
     transport_solver: Annotated[
@@ -259,6 +260,7 @@ class PuzzleMixTrace(MixTrace):
         prior: −η log p per label.
         units: β, γ, η, ξ in the units of the energy.
         mask_problem: the first mask step as its solver saw it.
+        mask_engine: what computed the cuts.
         mask_steps: the moves of the first mask step, where the solver makes moves.
         rounds_0, rounds_1: the rounds of the returned plans, where the solver has rounds.
         seconds: what the solvers report, by stage.
@@ -279,6 +281,7 @@ class PuzzleMixTrace(MixTrace):
     local: LocalCosts
     units: Weights
     mask_problem: MaskProblem
+    mask_engine: str
     mask_steps: tuple[tuple[MaskStep, ...], ...]
     rounds_0: Rounds
     rounds_1: Rounds
@@ -487,6 +490,7 @@ def mix(pair: Pair, params: PuzzleMixParams) -> PuzzleMixTrace:
         local=local_costs(state.z, state.form, task.prior, weights),
         units=weights,
         mask_problem=first.problem,
+        mask_engine=first.solution.engine,
         mask_steps=first.solution.steps,
         rounds_0=rounds[0],
         rounds_1=rounds[1],

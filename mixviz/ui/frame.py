@@ -22,8 +22,10 @@ STYLE = """
 [data-testid="stSidebarHeader"] {height: 2rem; padding-bottom: 0; margin-bottom: 0}
 [data-testid="stSidebarUserContent"] {padding-top: 0}
 [data-testid="stSidebar"] [data-testid="stVerticalBlock"] {gap: .55rem}
-[data-testid="stSidebar"] .stButton button[kind="tertiary"] {min-height: 1.2rem; padding: 0;
-  font-size: .875rem; margin-top: -.9rem}
+[data-testid="stSidebar"] [class*="-paper"] {margin-top: -1.9rem}
+[data-testid="stSidebar"] [class*="-paper"] button {min-height: 1.3rem; padding: 0;
+  font-size: .875rem}
+@media (max-width: 640px) {.st-key-nav {padding-left: 2.75rem}}
 .mv-thumb {border: 3px solid #0072B2; border-radius: 4px; padding: 2px; position: relative}
 .mv-thumb.mv-b {border: 3px dashed #D55E00}
 .mv-thumb img {width: 100%; display: block}

@@ -8,7 +8,7 @@ import streamlit as st
 from mixviz.spec import Choice, Knob, Params, Switch, notes
 from mixviz.ui import state
 
-FEW = 5  # up to so many stops are buttons, more are a slider
+FEW = 6  # up to so many stops are buttons, more are a slider
 
 
 def _label(stop: float) -> str:

@@ -408,7 +408,7 @@ def _show_numbers(
         f"total variation {float(total_variation(trace.mixed)[0]):.4f} · "
         f"loss against the label given {float(loss[0]):.2f}<br>"
         f"Time: saliency of both {looking * 1e3:.0f} ms · whole mix {seconds * 1e3:.1f} ms, of it "
-        f"mask {trace.seconds['mask'] * 1e3:.2f} ms and transport "
+        f"mask {trace.seconds['mask'] * 1e3:.2f} ms ({trace.mask_engine}) and transport "
         f"{trace.seconds['transport'] * 1e3:.2f} ms · prediction {predicting * 1e3:.0f} ms</div>"
     )
 

@@ -1,0 +1,273 @@
+"""The app on a server of its own, and Chromium to visit it with; whoever opens one closes it.
+
+A visit keeps what the browser complains about, whom it asks for anything, and what it sends.
+"""
+
+import base64
+import io
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# Streamlit asks for these below the page's own path first, when a page is opened by its link.
+KNOWN_404 = re.compile(r"^http://127\.0\.0\.1:\d+/Puzzle_Mix/_stcore/(health|host-config)$")
+PICTURE = 15_000  # ms that a new picture may take on a busy machine
+PUZZLE_MIX = "/Puzzle_Mix"
+
+
+def chromium_path() -> str:
+    """Where Chromium is; the test fails, with what to do, when it is nowhere."""
+    named = os.environ.get("CHROMIUM")
+    found = [shutil.which(name) for name in ([named] if named else NAMES)]
+    path = next((path for path in found if path), None)
+    if path is None:
+        pytest.fail(
+            f"The browser tests found no Chromium (looked for {named or ', '.join(NAMES)}): "
+            "install it (Debian: apt install chromium) or name its program in CHROMIUM.",
+            pytrace=False,
+        )
+    return path
+
+
+@contextmanager
+def launch() -> Iterator[Browser]:
+    """Open Chromium without a window."""
+    path = chromium_path()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _is_healthy(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Run the app on a port of its own, cut off from the network; give its address."""
+    port = _free_port()
+    address = f"http://127.0.0.1:{port}"
+    log = folder / f"server-{port}.log"
+    options = ["--server.port", str(port), "--server.address", "127.0.0.1"]
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "streamlit", "run", "app.py", *options],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=os.environ | nowhere | {"OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while not _is_healthy(address):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield address
+        assert "Traceback" not in log.read_text(), log.read_text()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait(10)
+
+
+class Visit:
+    """One tab on the app: a visitor with a session of their own."""
+
+    def __init__(
+        self, context: BrowserContext, address: str, width: int = 1440, scheme: str = "light"
+    ) -> None:
+        self.address = address
+        self.page: Page = context.new_page()
+        self.page.set_viewport_size({"width": width, "height": 1000})
+        self.page.emulate_media(color_scheme=scheme)
+        self.page.set_default_timeout(PICTURE)
+        self.complaints: list[str] = []
+        self.hosts: set[str | None] = set()
+        self.sent: list[str | bytes] = []
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname))
+        self.page.on("requestfailed", self._miss)
+        self.page.on("websocket", self._listen)
+        self.stage = self.page.locator(".mx")
+
+    def _hear(self, message) -> None:
+        url = message.location["url"]
+        if message.type == "error" and not KNOWN_404.match(url):
+            self.complaints.append(f"{message.text} ({url})")
+
+    def _miss(self, request) -> None:
+        # A picture or chunk that a newer page no longer needs is given up by the browser itself.
+        if request.failure != "net::ERR_ABORTED":
+            self.complaints.append(f"{request.url}: {request.failure}")
+
+    def _listen(self, websocket) -> None:
+        self.hosts.add(urlsplit(websocket.url).hostname)
+        websocket.on("framesent", lambda frame: self.sent.append(frame))
+
+    # ---- where one is
+
+    def open(self, path: str = PUZZLE_MIX) -> "Visit":
+        """Go to a page by its link, and wait until all of it is there."""
+        self.page.goto(self.address + path)
+        self.wait()
+        return self
+
+    def reload(self) -> None:
+        self.page.reload()
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until all of the page is there."""
+        if urlsplit(self.page.url).path == PUZZLE_MIX:
+            expect(self.stage).to_have_attribute("data-ready", "true", timeout=60_000)
+            expect(self.stage).to_have_attribute("data-frames", "51", timeout=60_000)
+        else:
+            expect(self.page.locator("[data-first]")).to_be_visible(timeout=60_000)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait for the end of the run that has begun; useless right after a key."""
+        quiet = "[data-testid=stApp][data-test-script-state=notRunning]"
+        expect(self.page.locator(quiet)).to_be_visible(timeout=30_000)
+
+    @property
+    def query(self) -> dict[str, str]:
+        """What the URL says."""
+        return {name: values[0] for name, values in parse_qs(urlsplit(self.page.url).query).items()}
+
+    def expect_url(self, **values: str | None) -> None:
+        """Wait until the URL carries these values; None for a name that is absent."""
+
+        def is_there(url: str) -> bool:
+            held = parse_qs(urlsplit(url).query)
+            return all(held.get(name, [None])[0] == value for name, value in values.items())
+
+        self.page.wait_for_url(is_there, timeout=PICTURE, wait_until="commit")
+
+    # ---- what is seen
+
+    def see(self, name: str) -> str:
+        """Return what the stage says it shows."""
+        return self.stage.get_attribute(f"data-{name}") or ""
+
+    def expect_stage(self, **values: str) -> None:
+        """Wait until the stage shows these values."""
+        for name, value in values.items():
+            expect(self.stage).to_have_attribute(f"data-{name}", value, timeout=PICTURE)
+
+    def expect_total(self, total: float) -> None:
+        """Wait until the stage shows this objective, and all λ of it."""
+        shown = re.compile("|".join(re.escape(f"{total + e * 1e-6:.6f}") for e in range(-3, 4)))
+        expect(self.stage).to_have_attribute("data-total", shown, timeout=PICTURE)
+        self.expect_stage(frames="51")
+
+    def expect_new_scene(self, old: str) -> None:
+        """Wait until the stage shows another scene."""
+        expect(self.stage).not_to_have_attribute("data-scene", old, timeout=PICTURE)
+        self.expect_stage(frames="51")
+
+    def panel(self, name: str) -> Locator:
+        return self.page.locator(f'[data-p="{name}"] .cv')
+
+    def pixels(self, name: str) -> np.ndarray:
+        """Return a panel of the stage as numbers (h, w, 3)."""
+        url = self.panel(name).locator(".base").evaluate("c => c.toDataURL()")
+        image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+        return np.asarray(image.convert("RGB")).astype(int)
+
+    def hover(self, name: str, row: int, column: int) -> None:
+        """Point at a block of a panel."""
+        grid = int(self.query.get("grid", "8"))
+        box = self.panel(name).bounding_box()
+        assert box is not None
+        cell = box["width"] / grid
+        self.page.mouse.move(box["x"] + (column + 0.5) * cell, box["y"] + (row + 0.5) * cell)
+        self.expect_stage(block=f"{row},{column}")
+
+    def notices(self) -> Locator:
+        return self.page.locator("[class*=st-key-notice-] [data-testid=stAlert]")
+
+    # ---- what is done
+
+    def widget(self, key: str) -> Locator:
+        return self.page.locator(f".st-key-{key}")
+
+    def unfold(self, title: str) -> None:
+        """Open the expander whose title begins so, unless it is open."""
+        expander = self.page.locator("[data-testid=stExpander]").filter(
+            has=self.page.locator("summary", has_text=re.compile(f"^{re.escape(title)}"))
+        )
+        details = expander.locator("details")
+        if details.get_attribute("open") is None:
+            details.locator("summary").click()
+        expect(details).to_have_attribute("open", "")
+
+    def press(self, key: str, *keys: str) -> None:
+        """Press keys on a slider."""
+        slider = self.widget(key).locator("input[type=range]")
+        slider.focus()
+        for name in keys:
+            slider.press(name)
+
+    def pick(self, key: str, option: str) -> None:
+        """Choose among buttons."""
+        self.widget(key).get_by_role("radio", name=option, exact=True).click()
+
+    def select(self, key: str, option: str) -> None:
+        """Choose from a menu by what its line begins with."""
+        self.widget(key).locator("input").click()
+        self.page.get_by_role("option", name=re.compile(f"^{re.escape(option)}")).first.click()
+
+    def upload(self, kind: str, *files: tuple[str, str, bytes]) -> None:
+        """Give files (name, type, bytes) to the uploader of pictures or of weights."""
+        uploader = self.page.locator(f"[class*='st-key-{kind}-'] input[type=file]")
+        uploader.set_input_files(
+            [{"name": name, "mimeType": mime, "buffer": data} for name, mime, data in files]
+        )
