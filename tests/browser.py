@@ -240,9 +240,9 @@ class Visit:
         return self.page.locator(f".st-key-{key}")
 
     def unfold(self, title: str) -> None:
-        """Open the expander whose title begins so, unless it is open."""
+        """Open the expander that has these words in its title, unless it is open."""
         expander = self.page.locator("[data-testid=stExpander]").filter(
-            has=self.page.locator("summary", has_text=re.compile(f"^{re.escape(title)}"))
+            has=self.page.locator("summary", has_text=title)
         )
         details = expander.locator("details")
         if details.get_attribute("open") is None:

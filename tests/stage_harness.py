@@ -8,7 +8,7 @@ chunks are sent at once), notice, steps.
 import hashlib
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 
 import numpy as np
@@ -252,6 +252,10 @@ def hear(result):
     st.session_state.heard = [*st.session_state.get("heard", []), result.lam]
 
 
+def count():
+    st.session_state.clicks = st.session_state.get("clicks", 0) + 1
+
+
 def main():
     st.set_page_config(layout="wide", page_title="stage")
     query = st.query_params
@@ -262,7 +266,7 @@ def main():
         swapped = st.toggle("swapped", key="swapped")
         xi = st.select_slider("xi", [0.02, 0.05, 0.8], value=float(query.get("xi", 0.05)), key="xi")
         chunks = st.number_input("chunks", 0, 6, int(query.get("chunks", 6)), key="chunks")
-        again = st.button("again", key="again")
+        st.button("again", on_click=count)
     if swapped:
         names = names[::-1]
     problem, answers = solved(names, grid, levels, xi)
@@ -277,13 +281,17 @@ def main():
                 stage.Notice("The mask is a checkerboard.", "Raise β."),
             ),
         )
+    clicks = st.session_state.get("clicks", 0)
+    if clicks:
+        frame = replace(frame, status=f"Asked {clicks} times.")
     scene = problem.scene()
     steps = problem.steps(lam, trail, frame) if "steps" in query else ()
     seen = stage.show(scene, frame, steps, on_change=hear)
-    stage.shelf([scene.picture_0, scene.picture_1, scene.saliency_0, scene.saliency_1])
+    if clicks or "late" not in query:
+        stage.shelf([scene.picture_0, scene.picture_1, scene.saliency_0, scene.saliency_1])
     for i in range(int(chunks)):
         stage.feed(scene.key, [f for f, _ in answers[i::6]], key=f"feed-{i}")
-    told = {"heard": st.session_state.get("heard", []), "again": again}
+    told = {"heard": st.session_state.get("heard", []), "clicks": clicks}
     st.text(json.dumps(asdict(seen) | told))
 
 

@@ -49,9 +49,7 @@ def test_cross_entropy_is_weighed_by_the_labels_given():
     labels = torch.tensor([[0, 1], [0, 1], [2, 2]])
     weights = torch.tensor([[0.75, 0.25], [0.0, 1.0], [0.5, 0.5]])
     expected = [0.75 * math.log(2) + 0.25 * math.log(4), math.log(4), math.log(4)]
-    torch.testing.assert_close(
-        soft_cross_entropy(logits, labels, weights), torch.tensor(expected)
-    )
+    torch.testing.assert_close(soft_cross_entropy(logits, labels, weights), torch.tensor(expected))
 
 
 def test_cross_entropy_takes_weights_that_do_not_sum_to_one():

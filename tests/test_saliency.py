@@ -88,7 +88,7 @@ def test_a_linear_softmax_worked_by_hand():
     def classifier(images):
         return images.flatten(1) @ weight.T
 
-    # ∇ = W⊤(p − e_y): for y = 0, (−3/2, −4/2, 12/2) of norm 13/2; y = 1 is its negative.
+    # ∇ = Wᵀ(p − e_y): for y = 0, (−3/2, −4/2, 12/2) of norm 13/2; y = 1 is its negative.
     for label, sign in ((0, 1.0), (1, -1.0)):
         found = explain(classifier, x, torch.tensor([label]))
         assert found.gradient.flatten().tolist() == [-1.5 * sign, -2.0 * sign, 6.0 * sign]
@@ -216,7 +216,7 @@ def test_what_is_not_finite_is_refused_by_name():
         gradient_saliency(network, x)
 
     def steep(images):  # √0: finite, with an infinite slope
-        return (images - images.detach()).clamp_min(0).sqrt().flatten(1)
+        return (images - images.detach()).sqrt().flatten(1)
 
     with pytest.raises(ValueError, match="gradient must be finite"):
         gradient_saliency(steep, x)

@@ -42,7 +42,8 @@ class ToyTrace:
 
 
 def test_notes_are_found_by_kind_in_order():
-    assert list(notes(ToyParams, Knob, Choice, Switch)) == "share weight count way turn".split()
+    asked = ["share", "weight", "count", "way", "turn"]
+    assert list(notes(ToyParams, Knob, Choice, Switch)) == asked
     assert notes(ToyParams, Choice) == {"way": WAY}
     assert list(notes(LongerParams, Knob)) == ["share", "weight", "count", "more"]
     assert list(notes(ToyTrace, Panel)) == ["picture", "both"]
@@ -79,7 +80,7 @@ def test_notes_are_found_by_kind_in_order():
     ids=lambda value: str(value)[:40],
 )
 def test_params_refuse_in_a_sentence(changes, message):
-    with pytest.raises(ValueError, match="^LongerParams") as refusal:
+    with pytest.raises(ValueError, match=r"^LongerParams") as refusal:
         LongerParams(**changes)
     assert str(refusal.value).startswith(f"LongerParams.{message}")
 

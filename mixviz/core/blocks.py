@@ -82,19 +82,14 @@ def move_blocks(
     batch, channels, height, width = images.shape
     grid = round(source.shape[1] ** 0.5)
     check_grid(grid, height, width)
-    goes = (source != torch.arange(source.shape[1], device=source.device)).any(1)
-    if not bool(goes.any()):
+    source = source.to(images.device)
+    if torch.equal(source, identity_plan(batch, grid).to(source)):
         return images
-    if not bool(goes.all()):  # at the paper's ξ most pictures of a batch stay as they are
-        moved = images.clone()
-        going = goes.to(images.device)
-        moved[going] = move_blocks(images[going], source[goes])
-        return moved
     side = height // grid
-    # (b, n², c, p, p): one row per block, so that a plan is one index along dimension 1.
-    cut = images.view(batch, channels, grid, side, grid, side).permute(0, 2, 4, 1, 3, 5)
-    cut = cut.reshape(batch, grid * grid, channels, side, side)
-    rows = torch.arange(batch, device=images.device)[:, None]
-    moved = cut[rows, source.to(images.device)]
-    moved = moved.view(batch, grid, grid, channels, side, side).permute(0, 3, 1, 4, 2, 5)
-    return moved.reshape(batch, channels, height, width)
+    # A line of pixels of a block is one run of memory, and a plan a choice of such runs.
+    row, column = (part.view(batch, grid, 1, grid) for part in (source // grid, source % grid))
+    line = torch.arange(side, device=source.device)[:, None]
+    within = ((row * side + line) * grid + column).view(batch, 1, -1)
+    layer = torch.arange(batch * channels, device=source.device).view(batch, channels, 1)
+    run = (layer * (height * grid) + within).flatten()
+    return images.reshape(-1, side).index_select(0, run).view(batch, channels, height, width)

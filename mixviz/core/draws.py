@@ -8,7 +8,9 @@ GRIDS = (2, 4, 8, 16)
 
 
 def draw_lam(alpha: float, batch: int, rng: torch.Generator) -> Float[Tensor, " {batch}"]:
-    """Draw λ ~ Beta(alpha, alpha) for each item, from the generator alone.
+    """Draw λ ~ Beta(alpha, alpha) for each item, from the generator alone, in float64.
+
+    At alpha = 0.2 float32 would round 1.6% of the draws to exactly 1, and none to 0.
 
     Raises:
         ValueError: unless alpha > 0.
@@ -17,7 +19,7 @@ def draw_lam(alpha: float, batch: int, rng: torch.Generator) -> Float[Tensor, " 
         raise ValueError(f"alpha must be positive, got {alpha}")
     concentration = torch.full((2, batch), alpha, dtype=torch.float64)
     gamma = torch._standard_gamma(concentration, generator=rng)
-    return (gamma[0] / gamma.sum(0).clamp_min(torch.finfo(torch.float64).tiny)).float()
+    return gamma[0] / gamma.sum(0).clamp_min(torch.finfo(torch.float64).tiny)
 
 
 def draw_grid(rng: torch.Generator, grids: tuple[int, ...] = GRIDS) -> int:

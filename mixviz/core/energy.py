@@ -101,7 +101,7 @@ def seam_distances(
         def rows(place: slice) -> Tensor:
             # Only these rows are copied. A mean over neither end of the shape is the fast one.
             chosen = torch.stack([x[:, :, place] for x in images], 1).double()
-            return chosen.unflatten(-1, (grid, step)).movedim(-1, 3).flatten(2, 3)
+            return chosen.view(*chosen.shape[:-1], grid, step).movedim(-1, 3).flatten(2, 3)
 
         # (b, k, 1, 3·step, edges, blocks) against (b, 1, l, 3·step, edges, blocks)
         gap = (rows(last)[:, :, None] - rows(first)[:, None]).abs_()

@@ -116,7 +116,7 @@ class PuzzleMixParams(Params):
         Knob(
             "m",
             "levels of z",
-            (1, 2, 3, 4, 6, 8),
+            (1, 2, 3, 4, 8),
             "z takes m+1 values: 1 is the binary mask, 2 is {0, ½, 1} as in the paper.",
             MANY,
             paper=2,

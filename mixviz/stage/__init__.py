@@ -6,6 +6,7 @@ in the browser by scene key and digest, in any order.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,9 @@ def show(
         step: the step to stand at; None leaves it to the visitor, as for the next two.
         block: the block to pin.
         overlay: how saliency is drawn, one of `OVERLAYS`.
-        on_change: called before the rerun when the visitor changed something, with the whole
-            result; the place to carry λ into the page's own state.
+        on_change: called before the rerun when the visitor changed something; the place to
+            carry it into the page's own state. `lam` and `overlay` are set only when they are
+            what changed; `block` and `step` are as they now stand.
 
     Raises:
         ValueError: an array has the wrong shape or holds NaN, or `overlay` is unknown.
@@ -136,9 +138,21 @@ def show(
     if overlay is not None and overlay not in OVERLAYS:
         raise ValueError(f"overlay must be one of {OVERLAYS}, got {overlay!r}")
 
-    def changed() -> None:
-        if on_change is not None:
-            on_change(_result(_state(key)))
+    def tell(event: str) -> Callable[[], None]:
+        def changed() -> None:
+            if on_change is None:
+                return
+            result = _result(_state(key))
+            # A λ committed long ago is no news when a block is pinned.
+            on_change(
+                replace(
+                    result,
+                    lam=result.lam if event == "lam" else None,
+                    overlay=result.overlay if event == "overlay" else None,
+                )
+            )
+
+        return changed
 
     own = _result(_state(key))
     _library(key=f"{key}-library", data={"css": _CSS})
@@ -156,11 +170,11 @@ def show(
                 "own": {"step": own.step, "block": own.block, "overlay": own.overlay},
             },
         ),
-        on_lam_change=changed,
-        on_block_change=changed,
-        on_step_change=changed,
-        on_overlay_change=changed,
-        on_action_change=changed,
+        on_lam_change=tell("lam"),
+        on_block_change=tell("block"),
+        on_step_change=tell("step"),
+        on_overlay_change=tell("overlay"),
+        on_action_change=tell("action"),
     )
     return _result(state)
 

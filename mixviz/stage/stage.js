@@ -593,6 +593,10 @@ class Stage {
       if (!own) this.wanted ??= Math.round(this.frame.lam * LAST);
       this.look(own ?? frame);
     }
+    if (this.step && !(this.step.index < (this.walk(this.step.kind)?.captions.length ?? 0))) {
+      this.step = null;
+      this.commit("step", () => null, COMMIT_MS);
+    }
     this.notice = 0;
     this.invalidate("frame", "threads");
     if (changed || repainted || this.overlay !== drawn) this.invalidate("scene");
@@ -1663,6 +1667,7 @@ class Stage {
     if (free && !this.inside && hub.stages.size > 1) return;
     const active = within || this.inside;
     const name = e.key.toLowerCase();
+    if (this.helping && name === "tab") e.preventDefault();
     if (this.helping && name !== "escape" && name !== "?" && name !== "enter" && name !== " ") return;
     if (name === "x" && !e.repeat) this.showBare(true);
     else if (name === "s" && !e.repeat) this.mount.setTriggerValue("action", "swap");

@@ -172,6 +172,8 @@ def _forget_labels() -> None:
 
 def ask(class_names: Sequence[str]) -> None:
     """Draw the part of the sidebar that chooses who looks; class names are the current ones."""
+    title = zoo.CATALOGUE[model()].title if model() in zoo.CATALOGUE else zoo.OWN.title
+    st.caption(f"{title}, on {compute.device_words()}")
     with st.expander("Classifier and saliency"):
         options = {
             **{item.entry.slug: f"{item.entry.title}, {item.words}" for item in zoo.list_entries()},
@@ -208,7 +210,6 @@ def ask(class_names: Sequence[str]) -> None:
             format_func=lambda name: compute.SOURCES[name],
             key=key,
         )
-        st.caption(f"Runs on: {compute.device_words()}")
 
 
 def _ask_own() -> None:

@@ -16,7 +16,8 @@ STYLE = """
 <style>
 .mv-title {font-size: 28px; line-height: 36px; font-weight: 600; padding: 0; margin: 0}
 .mv-title span {font-size: 16px; font-weight: 400; opacity: .8; margin-left: 12px}
-.stMainBlockContainer {padding-top: 1rem; padding-bottom: 3rem; max-width: 1240px}
+.stMainBlockContainer {padding: 1rem 2rem 3rem; max-width: 1240px}
+@media (max-width: 640px) {.stMainBlockContainer {padding: 1rem 1rem 3rem}}
 .stAppHeader {background: transparent; height: 2.25rem; pointer-events: none}
 .stAppHeader button, .stAppHeader a {pointer-events: auto}
 [data-testid="stSidebarHeader"] {height: 2rem; padding-bottom: 0; margin-bottom: 0}
@@ -48,7 +49,8 @@ STYLE = """
   font-size: 14px; line-height: 20px; align-items: center; font-variant-numeric: tabular-nums}
 .stMainBlockContainer h3 {font-size: 18px; line-height: 26px; padding: .5rem 0 .25rem}
 .mv-tag {vertical-align: 1px}
-.mv-guess .mv-tag {line-height: 18px; height: 18px; width: 18px}
+.mv-guess .mv-tag {line-height: 18px; height: 18px; width: 18px; vertical-align: top;
+  margin-top: 1px}
 .mv-guess span {overflow: hidden; text-overflow: ellipsis; white-space: nowrap}
 .mv-guess i {display: block; height: 10px; background: #8A93A0}
 .mv-guess b {font-weight: 400; text-align: right}
@@ -104,7 +106,9 @@ def open_page(file: str, title: str, words: str) -> Page:
             st.page_link(other, label=name, query_params=shared)
     st.html(f'<h1 class="mv-title">{title} <span>{words}</span></h1>')
     with st.sidebar:
-        with st.container(horizontal=True, horizontal_alignment="distribute"):
+        with st.container(
+            horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
+        ):
             st.markdown("**mixviz**")
             st.button("Reset all", key="reset", type="tertiary", on_click=_reset, args=(page,))
         pictures.ask()
@@ -124,7 +128,9 @@ def run(file: str, title: str, words: str, body: str) -> None:
     page = open_page(file, title, words)
     notices = st.container()
     module = import_module(body)
-    page.take_last(module.fields())
+    fields = module.fields()
+    page.take_last(fields)
+    state.sync(fields)
     module.show(page)
     with notices:
         show_notices()

@@ -8,7 +8,7 @@ import streamlit as st
 from mixviz.spec import Choice, Knob, Params, Switch, notes
 from mixviz.ui import state
 
-FEW = 6  # up to so many stops are buttons, more are a slider
+FEW = 5  # up to so many stops are buttons, more are a slider
 
 
 def _label(stop: float) -> str:
@@ -49,7 +49,7 @@ def _slide(name: str, knob: Knob, key: str, value: Any, disabled: str | None) ->
 
 def _paper_mark(knob: Knob, key: str, value: Any) -> None:
     """Mark the paper's default under a slider that stands elsewhere; a click snaps to it."""
-    if knob.paper is None or knob.advanced:
+    if knob.paper is None or knob.advanced or len({*knob.stops, value}) <= FEW:
         return
     at_paper = abs(float(value) - knob.paper) < 1e-9
     st.button(

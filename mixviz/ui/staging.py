@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mixviz.core.blocks import sum_to_one
-from mixviz.core.mask import MaskStep
+from mixviz.core.mask import energy, first_labels
 from mixviz.core.threshold import largest_moving_xi
 from mixviz.core.transport import TransportRound
 from mixviz.methods.base import FLAGS
@@ -251,9 +251,17 @@ def stage_frame(
     )
 
 
-def _swap_steps(moves: tuple[MaskStep, ...], levels: int) -> Steps | None:
+def _constant(trace: PuzzleMixTrace) -> float:
+    """Return what E holds beside the energy of the mask problem: constants of φ."""
+    start = energy(trace.mask_problem, first_labels(trace.mask_problem))
+    return float(dict(trace.ladder)["start"]["total"][0] - start[0])
+
+
+def _swap_steps(trace: PuzzleMixTrace, levels: int) -> Steps | None:
+    moves = trace.mask_steps[0] if trace.mask_steps else ()
     if not moves:
         return None
+    constant = _constant(trace)
     captions = tuple(
         f"move {index + 1} of {len(moves)}: labels {_level(move.pair[0], levels)} and "
         f"{_level(move.pair[1], levels)}, {move.changed} "
@@ -263,7 +271,7 @@ def _swap_steps(moves: tuple[MaskStep, ...], levels: int) -> Steps | None:
     return Steps(
         "swap",
         captions,
-        np.array([move.objective for move in moves]),
+        np.array([move.objective + constant for move in moves]),
         labels=np.stack([move.labels for move in moves]).astype(np.uint8),
     )
 
@@ -291,7 +299,7 @@ def _round_steps(rounds: tuple[TransportRound, ...], kind: str) -> Steps | None:
 def stage_steps(trace: PuzzleMixTrace, params: PuzzleMixParams) -> tuple[Steps, ...]:
     """Return what can be walked through at this λ: swap moves and rounds of Algorithm 1."""
     found = (
-        _swap_steps(trace.mask_steps[0], params.levels) if trace.mask_steps else None,
+        _swap_steps(trace, params.levels),
         _round_steps(trace.rounds_0[0], "rounds_0") if trace.rounds_0 else None,
         _round_steps(trace.rounds_1[0], "rounds_1") if trace.rounds_1 else None,
     )

@@ -52,7 +52,11 @@ def _number(knob: Knob, text: str) -> float:
         raise ValueError("must be a number") from None
     if problem := validate(replace(knob, valid=_bounds(knob)), value):
         raise ValueError(problem)
-    return int(value) if knob.integer else value
+    if knob.integer:
+        return int(value)
+    # A stop such as 8/255 is written with six digits and must come back as itself.
+    stop = min(knob.stops, key=lambda stop: abs(stop - value))
+    return stop if _write_number(stop) == _write_number(value) else value
 
 
 def _nearest(knob: Knob, text: str) -> float | None:
@@ -175,6 +179,17 @@ def take(page: str, fields: Sequence[Field]) -> None:
                 f"The link asked for {field.name} = `{_shorten(text)}`; it {problem}. "
                 f"{field.write(value)} is used instead."
             )
+
+
+def sync(fields: Sequence[Field]) -> None:
+    """Take over what the visitor just did, before anything is computed from it.
+
+    The widgets below the picture are drawn after it, so their new values are read here.
+    """
+    for field in fields:
+        widget = widget_key(field.key)
+        if field.key in kept() and widget in st.session_state:
+            kept()[field.key] = st.session_state[widget]
 
 
 def ignore_unknown(fields: Sequence[Field]) -> None:
