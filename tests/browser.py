@@ -263,6 +263,7 @@ class Visit:
     def select(self, key: str, option: str) -> None:
         """Choose from a menu by what its line begins with."""
         self.widget(key).locator("input").click()
+        self.widget(key).locator("input").fill(option)
         self.page.get_by_role("option", name=re.compile(f"^{re.escape(option)}")).first.click()
 
     def upload(self, kind: str, *files: tuple[str, str, bytes]) -> None:

@@ -12,7 +12,7 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, reject, settings
+from hypothesis import Phase, assume, given, reject, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -29,7 +29,8 @@ PAIR_FIELDS = [field.name for field in dataclasses.fields(Pair)]
 
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 seeds = st.integers(0, 2**16)
-few = settings(max_examples=25, deadline=None, derandomize=True)
+# Made smaller, a failing example would take minutes: it mixes again and again.
+few = settings(max_examples=25, deadline=None, derandomize=True, phases=[Phase.generate])
 
 
 # --- pairs and parameters, from the notes
@@ -258,7 +259,8 @@ def test_a_batch_equals_its_items(method, data):
             if isinstance(ours, Tensor):
                 assert torch.equal(ours[k], theirs[0]), field.name
             elif isinstance(ours, dict) and all(isinstance(v, Tensor) for v in ours.values()):
-                assert all(torch.equal(ours[term][k], theirs[term][0]) for term in ours)
+                for term in ours:  # sums, whose order may follow the size of the batch
+                    torch.testing.assert_close(ours[term][k], theirs[term][0], rtol=0, atol=1e-12)
         flagged = {name for name, items in batch.flags.items() if k in items}
         assert flagged == set(single.flags)
 
@@ -407,6 +409,24 @@ def mirrored(method, params):
     return method.params(**swapped)
 
 
+def energies_mirror(ours, theirs):
+    """What each step minimises is the same from both sides, though not its argument.
+
+    Among masks of least energy the smallest is returned, which mirrored is the largest; plans of
+    the same cost may differ in hidden blocks, whose seams and later cycles then differ too.
+    """
+    plan_terms = ("saliency_0", "saliency_1", "transport")
+    for step, names in ((1, ("total",)), (2, plan_terms)):
+        found, other = (
+            sum(trace.ladder[step][1][name] for name in names) for trace in (ours, theirs)
+        )
+        torch.testing.assert_close(found, other, rtol=0, atol=1e-9)
+    same = (ours.z - (1 - theirs.z)).abs().amax((1, 2)) < 1e-6
+    same &= (ours.source_0 == theirs.source_1).all(1) & (ours.source_1 == theirs.source_0).all(1)
+    found, other = ours.energy["total"], theirs.energy["total"]
+    torch.testing.assert_close(found[same], other[same], rtol=0, atol=1e-9)
+
+
 def mirror(method, draw):
     # Named choices stay at their defaults: a local solver starts from one side.
     drawn = {name: draw(answers(method)[name]) for name in notes(method.params, Knob, Switch)}
@@ -418,10 +438,7 @@ def mirror(method, draw):
     turned = Pair(**{name: getattr(pair, name[0] + "10"[int(name[1])]) for name in PAIR_FIELDS})
     ours, theirs = mix(method, pair, params), mix(method, turned, mirrored(method, params))
     if hasattr(ours, "energy"):
-        # Among masks of least energy the smallest is returned; mirrored, it is the largest.
-        for energies in ((ours.energy, theirs.energy), (ours.ladder[1][1], theirs.ladder[1][1])):
-            ours_, theirs_ = (terms["total"] for terms in energies)
-            torch.testing.assert_close(ours_, theirs_, rtol=0, atol=1e-9)
+        energies_mirror(ours, theirs)
     else:
         torch.testing.assert_close(ours.mixed, theirs.mixed)
         torch.testing.assert_close(ours.mask, 1 - theirs.mask)

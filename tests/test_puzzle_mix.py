@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from test_energy import boundary_distance, definition_3, edges_of, random_pair
@@ -23,7 +23,8 @@ from mixviz.core.types import Pair
 from mixviz.methods.puzzle_mix import METHOD, TRANSPORT_MASKS, PuzzleMixParams, mix, noise
 
 seeds = st.integers(0, 2**16)
-few = settings(max_examples=20, deadline=None, derandomize=True)
+# Made smaller, a failing example would take minutes: it mixes again and again.
+few = settings(max_examples=20, deadline=None, derandomize=True, phases=[Phase.generate])
 
 
 def with_gradients(pair, seed=0):
@@ -335,8 +336,8 @@ def test_the_threshold_is_where_a_whole_mix_begins_to_move():
 @given(
     seed=seeds,
     lam=st.floats(0.05, 0.95),
-    levels=st.integers(1, 4),
-    xi=st.sampled_from([0.0, 0.001, 0.01, 0.05]),
+    levels=st.sampled_from([1, 2, 4]),
+    xi=st.sampled_from([0.0, 0.001, 0.01]),
     data_term=st.sampled_from(list(DATA_TERMS)),
     transport_solver=st.sampled_from(list(TRANSPORT_SOLVERS)),
     mask_solver=st.sampled_from(["exact", "swap"]),

@@ -157,7 +157,9 @@ def _first_visits(chromium: Any, repeats: int) -> Table:
                 for visitor in visits:
                     with _visit(chromium, address + place) as page:
                         last = "sweep" if is_stage else "complete"
-                        _await(page, f"mixvizBench.at.{last} !== undefined")
+                        # The sidebar may be mounted after the main part.
+                        for mark in ("controls", last):
+                            _await(page, f"mixvizBench.at.{mark} !== undefined")
                         visitor.append(page.evaluate("mixvizBench.at"))
         for who, visitor in zip(("first", "second"), visits, strict=True):
             marks = [[at[mark] / 1e3 for at in visitor] for mark in ("title", "controls")]

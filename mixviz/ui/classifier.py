@@ -67,13 +67,13 @@ def label(side: str) -> int | None:
     return value
 
 
-def _known_label(side: str, classes: int) -> int | None:
-    asked = label(side)
-    if asked is None or asked < classes:
-        return asked
-    state.notify(f"The classifier has {classes} classes; class {asked} is not one of them.")
-    state.put(f"pair.{side}label", None)
-    return None
+def settle_labels(classes: int) -> None:
+    """Let the predicted label stand where the one asked for is no class of the classifier."""
+    for side in "ab":
+        asked = label(side)
+        if asked is not None and asked >= classes:
+            state.notify(f"The classifier has {classes} classes; class {asked} is not one of them.")
+            state.put(f"pair.{side}label", None)
 
 
 def source() -> str:
@@ -193,7 +193,7 @@ def ask(class_names: Sequence[str]) -> None:
             _ask_own()
         for side, letter in (("a", "A"), ("b", "B")):
             key = state.widget_key(f"pair.{side}label")
-            st.session_state.setdefault(key, _known_label(side, len(class_names)))
+            st.session_state.setdefault(key, label(side) if class_names else None)
             state.kept()[f"pair.{side}label"] = st.selectbox(
                 f"Label of {letter}, whose loss is differentiated",
                 [None, *range(len(class_names))],

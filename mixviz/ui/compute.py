@@ -26,7 +26,7 @@ from mixviz.methods import METHODS
 from mixviz.methods.base import MixTrace
 from mixviz.samples import Picture, square_crop
 from mixviz.spec import Params
-from mixviz.ui.engine import Engine
+from mixviz.ui.engine import Engine, SupersededError
 
 T = TypeVar("T")
 
@@ -149,7 +149,10 @@ def _in_engine(lane: str, work: Callable[[], T], poll: Callable[[], None]) -> T:
     """Run work where the device lives; the visitor's newest request of a lane wins."""
     context = st.runtime.scriptrunner.get_script_run_ctx()
     visitor = context.session_id if context else "nobody"
-    return engine().submit(visitor, work, lane=lane).wait(poll)
+    try:
+        return engine().submit(visitor, work, lane=lane).wait(poll)
+    except SupersededError:
+        st.stop()  # a newer run of this visitor's page has asked
 
 
 def _fetch(
@@ -200,6 +203,26 @@ def _seen(images: Tensor, network: zoo.Classifier, label: int | None, source: st
     return Seen(found, saliency, time.perf_counter() - start)
 
 
+def class_names(
+    model: str,
+    own: Mapping[str, zoo.Classifier],
+    poll: Callable[[], None] = yield_to_newer_run,
+    say: Callable[[float, str], None] = lambda share, words: None,
+) -> tuple[str, ...]:
+    """Return the names of a classifier's classes.
+
+    Raises:
+        ZooError: when the classifier is not to be had.
+    """
+    names: tuple[str, ...] | None = NAMES.get(model)
+    if names is None:
+        _fetch(model, own, say)
+        names = NAMES.put(
+            model, _in_engine("look", lambda: classifier(model, own).class_names, poll)
+        )
+    return names
+
+
 def look_at(
     look: Look,
     slug: str,
@@ -232,7 +255,7 @@ def look_at(
         )
     ]
 
-    def work() -> tuple[Seen, Seen, tuple[str, ...]]:
+    def work() -> tuple[Seen, Seen]:
         network = classifier(look.model, own)
         seen = []
         for key, image, label in zip(keys, noisy, (look.label_a, look.label_b), strict=True):
@@ -240,15 +263,13 @@ def look_at(
             if found is None:
                 found = SEEN.put(key, _seen(image, network, label, look.source))
             seen.append(found)
-        return seen[0], seen[1], network.class_names
+        return seen[0], seen[1]
 
-    names: tuple[str, ...] | None = NAMES.get(look.model)
+    names = class_names(look.model, own, poll, say)
     a: Seen | None = SEEN.get(keys[0])
     b: Seen | None = SEEN.get(keys[1])
-    if names is None or a is None or b is None:
-        _fetch(look.model, own, say)
-        a, b, names = _in_engine("look", work, poll)
-        NAMES.put(look.model, names)
+    if a is None or b is None:
+        a, b = _in_engine("look", work, poll)
     pair = Pair(
         images[0],
         images[1],

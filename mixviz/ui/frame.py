@@ -19,6 +19,7 @@ STYLE = """
 .stMainBlockContainer {padding: 1rem 2rem 3rem; max-width: 1240px}
 @media (max-width: 640px) {.stMainBlockContainer {padding: 1rem 1rem 3rem}}
 .stAppHeader {background: transparent; height: 2.25rem; pointer-events: none}
+.stAppHeader div {pointer-events: none}
 .stAppHeader button, .stAppHeader a {pointer-events: auto}
 [data-testid="stSidebarHeader"] {height: 2rem; padding-bottom: 0; margin-bottom: 0}
 [data-testid="stSidebarUserContent"] {padding-top: 0}
@@ -78,6 +79,7 @@ class Page:
         self.fields.extend(fields)
         if self._came_anew:
             state.take(self.file, fields)
+        state.sync(fields)
 
     def take_last(self, fields: Sequence[Field]) -> None:
         """Read the last fields; whatever else the URL holds is unknown to this page."""
@@ -128,9 +130,7 @@ def run(file: str, title: str, words: str, body: str) -> None:
     page = open_page(file, title, words)
     notices = st.container()
     module = import_module(body)
-    fields = module.fields()
-    page.take_last(fields)
-    state.sync(fields)
+    page.take_last(module.fields())
     module.show(page)
     with notices:
         show_notices()

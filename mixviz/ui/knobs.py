@@ -1,6 +1,6 @@
 """Sliders, choices and switches made from the notes of a parameter class."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import streamlit as st
@@ -15,7 +15,9 @@ def _label(stop: float) -> str:
     return f"{stop:.4g}"
 
 
-def _slide(name: str, knob: Knob, key: str, value: Any, disabled: str | None) -> Any:
+def _slide(
+    knob: Knob, key: str, value: Any, disabled: str | None, on_change: Callable[[], None] | None
+) -> Any:
     stops = sorted({*knob.stops, value})
     if knob.integer:
         stops = [int(stop) for stop in stops]
@@ -35,6 +37,7 @@ def _slide(name: str, knob: Knob, key: str, value: Any, disabled: str | None) ->
             help=help_text,
             disabled=disabled is not None,
             width="stretch",
+            on_change=on_change,
         )
     st.session_state.setdefault(widget, value)
     return st.select_slider(
@@ -44,6 +47,7 @@ def _slide(name: str, knob: Knob, key: str, value: Any, disabled: str | None) ->
         key=widget,
         help=help_text,
         disabled=disabled is not None,
+        on_change=on_change,
     )
 
 
@@ -51,12 +55,10 @@ def _paper_mark(knob: Knob, key: str, value: Any) -> None:
     """Mark the paper's default under a slider that stands elsewhere; a click snaps to it."""
     if knob.paper is None or knob.advanced or len({*knob.stops, value}) <= FEW:
         return
-    at_paper = abs(float(value) - knob.paper) < 1e-9
     st.button(
         f"▴ {_label(knob.paper)} paper",
         key=f"{state.widget_key(key)}-paper",
         type="tertiary",
-        disabled=at_paper,
         on_click=state.put,
         args=(key, knob.paper),
     )
@@ -67,6 +69,7 @@ def ask(
     defaults: Params,
     names: Iterable[str],
     disabled: dict[str, str] | None = None,
+    on_change: Callable[[], None] | None = None,
 ) -> None:
     """Draw the controls of the named parameters; their values are kept by `state`.
 
@@ -75,6 +78,7 @@ def ask(
         defaults: the page's opening parameters.
         names: which parameters, in order.
         disabled: parameter → why it does nothing here.
+        on_change: called before the run that a change starts.
     """
     noted: dict[str, Knob | Choice | Switch] = notes(type(defaults), Knob, Choice, Switch)
     for name in names:
@@ -83,7 +87,7 @@ def ask(
         value = state.kept().get(key, getattr(defaults, name))
         widget = state.widget_key(key)
         if isinstance(note, Knob):
-            state.kept()[key] = _slide(name, note, key, value, why)
+            state.kept()[key] = _slide(note, key, value, why, on_change)
             _paper_mark(note, key, state.kept()[key])
             continue
         st.session_state.setdefault(widget, value)
@@ -96,10 +100,15 @@ def ask(
                 help=why or note.help,
                 disabled=why is not None,
                 width="stretch",
+                on_change=on_change,
             )
         else:
             state.kept()[key] = st.toggle(
-                note.words, key=widget, help=why or note.help, disabled=why is not None
+                note.words,
+                key=widget,
+                help=why or note.help,
+                disabled=why is not None,
+                on_change=on_change,
             )
 
 

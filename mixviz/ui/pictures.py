@@ -39,7 +39,7 @@ def _parse_picture(text: str) -> str:
 
 def _framing_fields(side: str, opening: str) -> list[Field]:
     return [
-        Field(side, f"pair.{side}", opening, _parse_picture),
+        Field(side, f"shown.{side}", opening, _parse_picture),
         number_field(f"{side}x", f"pair.{side}x", 0.5, 0.0, 1.0),
         number_field(f"{side}y", f"pair.{side}y", 0.5, 0.0, 1.0),
         number_field(f"{side}zoom", f"pair.{side}zoom", 1.0, 1.0, MAX_ZOOM),
@@ -97,8 +97,8 @@ def size() -> int:
 
 def swap() -> None:
     """Exchange A and B with their crops and labels."""
-    names = [*(field.name[1:] for field in FIELDS if field.name.startswith("a")), "label"]
-    keys = [(f"pair.a{name}", f"pair.b{name}") for name in names]
+    keys = [(f"pair.a{part}", f"pair.b{part}") for part in ("x", "y", "zoom", "label")]
+    keys.append(("shown.a", "shown.b"))
     kept = state.kept()
     defaults = {field.key: field.default for field in FIELDS}
     for first, second in keys:
@@ -109,7 +109,7 @@ def swap() -> None:
 
 def choose(side: str, picture_id: str) -> None:
     """Put a picture on a side, cropped in the middle, its label predicted anew."""
-    state.put(f"pair.{side}", picture_id)
+    state.put(f"shown.{side}", picture_id)
     for part, value in (("x", 0.5), ("y", 0.5), ("zoom", 1.0)):
         state.put(f"pair.{side}{part}", value)
     state.put(f"pair.{side}label", None)
@@ -184,7 +184,7 @@ def _options() -> Mapping[str, str]:
 
 
 def _changed(side: str) -> None:
-    choose(side, st.session_state[state.widget_key(f"pair.{side}")])
+    choose(side, st.session_state[f"pair-{side}"])
 
 
 def ask() -> None:
@@ -199,7 +199,9 @@ def ask() -> None:
                 f'{thumbnail(picture_id, framing(side))}" alt="Picture {LETTERS[side]}: '
                 f'{_escape(name_of(picture_id))}"></div>'
             )
-            key = state.widget_key(f"pair.{side}")
+            # Not the field's own key: an upload that is missing stays in the URL while another
+            # picture stands in.
+            key = f"pair-{side}"
             if st.session_state.get(key) != picture_id:
                 st.session_state[key] = picture_id
             st.selectbox(

@@ -1,5 +1,6 @@
 """The Puzzle Mix page: knobs → mix → stage, then what each step bought and what is seen."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
@@ -51,6 +52,8 @@ ADVANCED = (
     "seed",
 )
 OPENING = cast(PuzzleMixParams, METHOD.opening(224 // PuzzleMixParams().grid))
+PICTURE = "picture"  # the fragment that follows a knob
+HEAD_START = 0.03  # seconds
 CHUNK = 10  # values of λ sent in one message
 FRAMES, DRAWN = compute.Counted(1500), compute.Counted(16)
 
@@ -110,6 +113,10 @@ def _matching_preset(params: PuzzleMixParams) -> str:
     return "your own"
 
 
+def _params() -> PuzzleMixParams:
+    return cast(PuzzleMixParams, knobs.params(SLUG, OPENING))
+
+
 def _settle() -> PuzzleMixParams:
     """Return the parameters, those that do not fit the picture mended in words."""
     size = pictures.size()
@@ -127,7 +134,7 @@ def _settle() -> PuzzleMixParams:
             f"Seam pooling {pool} does not divide blocks of {block} pixels; {fitting} is used."
         )
         state.put(f"{SLUG}.neigh_size", fitting)
-    return cast(PuzzleMixParams, knobs.params(SLUG, OPENING))
+    return _params()
 
 
 def _disabled(params: PuzzleMixParams) -> dict[str, str]:
@@ -146,8 +153,26 @@ def _disabled(params: PuzzleMixParams) -> dict[str, str]:
     return why
 
 
-def ask(class_names: Sequence[str]) -> None:
-    """Draw the sidebar of this page."""
+def _sidebar_looks(params: PuzzleMixParams) -> tuple[object, ...]:
+    """Return what the sidebar shows beside the values themselves."""
+    return _matching_preset(params), tuple(_disabled(params)), len(st.session_state["notices"])
+
+
+def _knob_moved() -> None:
+    """Run the picture alone after a move of a knob, unless the sidebar has to change too.
+
+    A run of the whole page sends some ninety elements, of the picture thirty; the picture is what
+    the visitor waits for.
+    """
+    st.session_state.setdefault("notices", [])
+    before = _sidebar_looks(_params())
+    state.sync(fields())
+    if _sidebar_looks(_settle()) == before and st.session_state.get("picture-drawn"):
+        st.rerun(PICTURE)
+
+
+def ask() -> None:
+    """Draw the knobs of this page."""
     params = _settle()
     matching = _matching_preset(params)
     st.session_state["preset"] = matching
@@ -160,10 +185,9 @@ def ask(class_names: Sequence[str]) -> None:
         "released code: what the published command line computes.",
     )
     disabled = _disabled(params)
-    knobs.ask(SLUG, OPENING, KNOBS, disabled)
+    knobs.ask(SLUG, OPENING, KNOBS, disabled, _knob_moved)
     with st.expander("Advanced: solvers, cycles, attack"):
-        knobs.ask(SLUG, OPENING, ADVANCED, disabled)
-    classifier.ask(class_names)
+        knobs.ask(SLUG, OPENING, ADVANCED, disabled, _knob_moved)
 
 
 def _on_stage(result: stage.StageResult) -> None:
@@ -202,7 +226,7 @@ def _frames(
         batch = replace(params, lam=torch.tensor(missing, dtype=torch.float64))
         trace = cast(PuzzleMixTrace, METHOD.mix(_spread(pair, len(missing)), batch))
         for item, lam in enumerate(missing):
-            frame = staging.stage_frame(trace, params, lam, item)
+            frame = staging.stage_frame(trace, params, lam, item, searching=False)
             found[lam] = FRAMES.put((look, still, lam), frame)
     return [cast(stage.Frame, found[lam]) for lam in lams]
 
@@ -224,24 +248,31 @@ def _walkable(trace: PuzzleMixTrace, params: PuzzleMixParams) -> PuzzleMixTrace:
 
 def show(page: Page) -> None:
     """Draw the page below its title."""
-    stage_place = st.container(key="stage-place")
     with st.sidebar:
-        controls = st.container()
+        ask()
+    bench = prepare(SLUG, _settle())
+    with st.sidebar:
+        classifier.ask(bench.seen.class_names if bench else ())
+    page.finish()
+    if bench is not None:
+        _picture(page)
+        st.session_state["picture-drawn"] = True
+
+
+@st.fragment(key=PICTURE)
+def _picture(page: Page) -> None:
+    """Draw all that follows a knob; also alone, when nothing else has to change."""
     params = _settle()
-    with stage_place:
-        bench = prepare(SLUG, params)
-    names = bench.seen.class_names if bench else ()
-    with controls:
-        ask(names)
-    params = _settle()
+    bench = prepare(SLUG, params)
     if bench is None:
-        page.finish()
         return
     trace, seconds = compute.mix(bench.look, SLUG, params, bench.seen.pair)
     trace = cast(PuzzleMixTrace, trace)
-    with stage_place:
-        scene = _show_stage(bench, trace, params)
+    scene = _show_stage(bench, trace, params)
     page.finish()
+    # The browser draws what has come before it looks at what comes next: let the picture go
+    # ahead of the charts.
+    time.sleep(HEAD_START)
     _show_below(bench, trace, params, seconds)
     _send_sweep(bench, params, scene)
 
@@ -328,9 +359,10 @@ def _show_ladder(bench: Bench, trace: PuzzleMixTrace, params: PuzzleMixParams) -
         name: {term: float(v[0]) for term, v in terms.items()} for name, terms in trace.ladder
     }
     other = "swap" if params.mask_solver == "exact" else "exact"
+    only_mask = replace(params, mask_solver=other, transport=False, cycles=1)
     rival = cast(
         PuzzleMixTrace,
-        compute.mix(bench.look, SLUG, replace(params, mask_solver=other), bench.seen.pair)[0],
+        compute.mix(bench.look, SLUG, only_mask, bench.seen.pair)[0],
     )
     masks = {
         params.mask_solver: ladder["mask"],

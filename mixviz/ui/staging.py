@@ -182,24 +182,29 @@ def notices_of(
                 "Raise η: it is what encourages the label.",
             )
         )
-    if params.transport and params.xi > 0 and not any(moved_and_visible(trace, item)):
-        found.extend(_still(trace, params, item))
-    elif (
+    if (
         params.transport
-        and float(trace.energy["total"][item])
-        > float(dict(trace.ladder)["mask"]["total"][item]) + 1e-9
         and params.transport_solver == "paper"
+        and _eq_5(dict(trace.ladder)["move"], item) > _eq_5(dict(trace.ladder)["mask"], item) + 1e-9
     ):
         found.append(
             Notice(
-                "Algorithm 1 ends above the objective without any move.",
+                "Algorithm 1 hides more than it moves for: no move at all would be better (eq. 5).",
                 "Choose the exact transport solver under Advanced.",
             )
         )
     return tuple(found)
 
 
-def _still(trace: PuzzleMixTrace, params: PuzzleMixParams, item: int) -> list[Notice]:
+def _eq_5(terms: dict[str, Tensor], item: int) -> float:
+    """Return what transport minimises: saliency hidden and distance paid for."""
+    return sum(float(terms[name][item]) for name in ("saliency_0", "saliency_1", "transport"))
+
+
+def still(trace: PuzzleMixTrace, params: PuzzleMixParams, item: int = 0) -> list[Notice]:
+    """Say at which ξ a visible block would move, when none does."""
+    if not params.transport or params.xi == 0 or any(moved_and_visible(trace, item)):
+        return []
     z = trace.z[item].double().numpy()
     xi = max(
         largest_moving_xi(trace.blocks_0[item].numpy(), 1 - z),
@@ -223,8 +228,13 @@ def stage_frame(
     lam: float,
     item: int = 0,
     more: Sequence[Notice] = (),
+    searching: bool = True,
 ) -> Frame:
-    """Pack one λ of a trace; `params` hold any λ, the batch item decides which."""
+    """Pack one λ of a trace; `params` hold any λ, the batch item decides which.
+
+    `searching` looks for the ξ from which on something moves; fifty λ that may never be looked at
+    are not worth its tenth of a second.
+    """
     n = params.grid
     z = trace.z[item].double()
     moved = [
@@ -247,7 +257,11 @@ def stage_frame(
         data_cost=trace.local.data_smooth[item].numpy().astype(np.float32),
         prior_cost=trace.local.prior[item].numpy().astype(np.float32),
         status=describe(trace, params, item),
-        notices=(*notices_of(trace, params, lam, item), *more),
+        notices=(
+            *notices_of(trace, params, lam, item),
+            *(still(trace, params, item) if searching else ()),
+            *more,
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from mixviz.samples import Picture
 from mixviz.spec import Params
 from mixviz.ui import classifier, compute, pictures
 from mixviz.ui.compute import Framing, Look, SeenPair
+from mixviz.ui.engine import EngineError
 
 SHOW_PROGRESS_AFTER = 0.3  # seconds
 
@@ -73,8 +74,10 @@ def prepare(slug: str, params: Params) -> Bench | None:
     waiting = _Waiting()
     model = classifier.model()
     for attempt in (model, classifier.BUNDLED):
-        look, held, names = _look(attempt)
         try:
+            classes = compute.class_names(attempt, classifier.own(), waiting.poll, waiting.say)
+            classifier.settle_labels(len(classes))
+            look, held, names = _look(attempt)
             seen = compute.look_at(
                 look, slug, params, held, classifier.own(), waiting.poll, waiting.say
             )
@@ -85,7 +88,7 @@ def prepare(slug: str, params: Params) -> Bench | None:
                 return None
             classifier.fall_back(str(problem))
             continue
-        except ValueError as problem:
+        except (ValueError, EngineError) as problem:
             waiting.done()
             st.error(str(problem))
             return None
