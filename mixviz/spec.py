@@ -27,6 +27,7 @@ class Knob:
         paper: the paper's own default, marked beside the slider; None where it has none.
         advanced: whether the control stands under "Advanced".
         integer: whether only whole numbers are valid.
+        parts: the value is read as so many parts, such as 10/255; 1 for a plain number.
     """
 
     symbol: str
@@ -37,6 +38,7 @@ class Knob:
     paper: float | None = None
     advanced: bool = False
     integer: bool = False
+    parts: int = 1
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,7 @@ class PuzzleMixParams(Params):
             UNIT,
             10 / 255,
             True,
+            parts=255,
         ),
     ] = 10 / 255
     tau: Annotated[
@@ -215,6 +216,7 @@ class PuzzleMixParams(Params):
             UNIT,
             12 / 255,
             True,
+            parts=255,
         ),
     ] = 12 / 255
     delta: Annotated[

@@ -28,6 +28,8 @@ STYLE = """
 [data-testid="stSidebar"] [class*="-paper"] button {min-height: 1.3rem; padding: 0;
   font-size: .875rem}
 @media (max-width: 640px) {.st-key-nav {padding-left: 2.75rem}}
+[data-testid="stSidebar"] [data-testid="stExpander"] [data-testid="stButtonGroup"] button {
+  padding: 0 .55rem; min-width: 0}
 .mv-thumb {border: 3px solid #0072B2; border-radius: 4px; padding: 2px; position: relative}
 .mv-thumb.mv-b {border: 3px dashed #D55E00}
 .mv-thumb img {width: 100%; display: block}

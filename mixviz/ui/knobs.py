@@ -1,6 +1,7 @@
 """Sliders, choices and switches made from the notes of a parameter class."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -11,8 +12,8 @@ from mixviz.ui import state
 FEW = 5  # up to so many stops are buttons, more are a slider
 
 
-def _label(stop: float) -> str:
-    return f"{stop:.4g}"
+def _label(knob: Knob, stop: float) -> str:
+    return f"{stop:.4g}" if knob.parts == 1 else f"{stop * knob.parts:.3g}/{knob.parts}"
 
 
 def _slide(
@@ -23,7 +24,7 @@ def _slide(
         stops = [int(stop) for stop in stops]
     help_text = disabled or knob.help
     if knob.paper is not None:
-        help_text += f" Paper: {_label(knob.paper)}."
+        help_text += f" Paper: {_label(knob, knob.paper)}."
     label = f"*{knob.symbol}* {knob.words}"
     widget = state.widget_key(key)
     if len(stops) <= FEW:
@@ -31,19 +32,19 @@ def _slide(
         return st.segmented_control(
             label,
             stops,
-            format_func=_label,
+            format_func=partial(_label, knob),
             key=widget,
             required=True,
             help=help_text,
             disabled=disabled is not None,
-            width="stretch",
+            width="content" if knob.advanced else "stretch",
             on_change=on_change,
         )
     st.session_state.setdefault(widget, value)
     return st.select_slider(
         label,
         stops,
-        format_func=_label,
+        format_func=partial(_label, knob),
         key=widget,
         help=help_text,
         disabled=disabled is not None,
@@ -56,7 +57,7 @@ def _paper_mark(knob: Knob, key: str, value: Any) -> None:
     if knob.paper is None or knob.advanced or len({*knob.stops, value}) <= FEW:
         return
     st.button(
-        f"▴ {_label(knob.paper)} paper",
+        f"▴ {_label(knob, knob.paper)} paper",
         key=f"{state.widget_key(key)}-paper",
         type="tertiary",
         on_click=state.put,
@@ -99,7 +100,7 @@ def ask(
                 required=True,
                 help=why or note.help,
                 disabled=why is not None,
-                width="stretch",
+                width="content",
                 on_change=on_change,
             )
         else:
