@@ -37,7 +37,8 @@ FLAGS: Mapping[str, str] = MappingProxyType(
     {
         "flat_saliency_0": "The saliency of A is the same everywhere, so it guides nothing.",
         "flat_saliency_1": "The saliency of B is the same everywhere, so it guides nothing.",
-        "clamped_seam": "γ > 1 breaks Proposition 1 on some edge; its seam term was clamped.",
+        "clamped_seam": "The seam term outweighs β on some edge, where a cut cannot follow; "
+        "it was clamped there.",
     }
 )
 

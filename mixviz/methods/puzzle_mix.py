@@ -176,7 +176,7 @@ class PuzzleMixParams(Params):
         int,
         Knob(
             "cycles",
-            "alternations",
+            "of alternation",
             (1, 2, 3, 4, 5),
             "The paper takes one; later ones are kept only if the objective falls.",
             MANY,
@@ -235,7 +235,7 @@ class PuzzleMixParams(Params):
         int | Tensor,
         Knob(
             "seed",
-            "seed of the attack",
+            "of the attack",
             tuple(range(10)),
             "Decides the start noise κ of the attack.",
             (0.0, 2.0**31),
