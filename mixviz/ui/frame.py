@@ -15,7 +15,8 @@ PAGES = {HOME: "Mix", PUZZLE_MIX: "Puzzle Mix"}
 STYLE = """
 <style>
 .mv-title {font-size: 28px; line-height: 36px; font-weight: 600; padding: 0; margin: 0}
-.mv-title span {font-size: 16px; font-weight: 400; opacity: .8; margin-left: 12px}
+.mv-title span {font-size: 16px; line-height: 24px; font-weight: 400; opacity: .8;
+  display: inline-block; margin-right: 12px}
 .stMainBlockContainer {padding: 1rem 2rem 3rem; max-width: 1240px}
 @media (max-width: 640px) {.stMainBlockContainer {padding: 1rem 1rem 3rem}}
 .stAppHeader {background: transparent; height: 2.25rem; pointer-events: none}
@@ -108,7 +109,7 @@ def open_page(file: str, title: str, words: str) -> Page:
         shared = state.changed(pictures.FIELDS)
         for other, name in PAGES.items():
             st.page_link(other, label=name, query_params=shared)
-    st.html(f'<h1 class="mv-title">{title} <span>{words}</span></h1>')
+    st.html(f'<h1 class="mv-title">{title}&ensp;<span>{words}</span></h1>')
     with st.sidebar:
         with st.container(
             horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"

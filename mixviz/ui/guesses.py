@@ -27,5 +27,5 @@ def show_guesses(
     )
     st.html(
         f'<div class="mv-head">{title}</div><div class="mv-guess">{rows}</div>'
-        f'<div class="mv-small mv-remark">{escape(remark)}</div>'
+        + (f'<div class="mv-small mv-remark">{escape(remark)}</div>' if remark else "")
     )

@@ -202,8 +202,7 @@ def ask() -> None:
             # Not the field's own key: an upload that is missing stays in the URL while another
             # picture stands in.
             key = f"pair-{side}"
-            if st.session_state.get(key) != picture_id:
-                st.session_state[key] = picture_id
+            st.session_state[key] = picture_id
             st.selectbox(
                 f"Picture {LETTERS[side]}",
                 list(options),

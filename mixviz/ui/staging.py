@@ -277,10 +277,9 @@ def _swap_steps(trace: PuzzleMixTrace, levels: int) -> Steps | None:
         return None
     constant = _constant(trace)
     captions = tuple(
-        f"move {index + 1} of {len(moves)}: labels {_level(move.pair[0], levels)} and "
-        f"{_level(move.pair[1], levels)}, {move.changed} "
-        f"{'block changes' if move.changed == 1 else 'blocks change'}"
-        for index, move in enumerate(moves)
+        f"Labels {_level(move.pair[0], levels)} and {_level(move.pair[1], levels)}: "
+        f"{move.changed} {'block changes' if move.changed == 1 else 'blocks change'}."
+        for move in moves
     )
     return Steps(
         "swap",
@@ -298,9 +297,8 @@ def _round_steps(rounds: tuple[TransportRound, ...], kind: str) -> Steps | None:
     if not rounds:
         return None
     captions = tuple(
-        f"round {index + 1} of {len(rounds)}: {one.rejected} "
-        f"{'block is' if one.rejected == 1 else 'blocks are'} turned away"
-        for index, one in enumerate(rounds)
+        f"{one.rejected} {'block is' if one.rejected == 1 else 'blocks are'} turned away."
+        for one in rounds
     )
     return Steps(
         kind,

@@ -164,6 +164,9 @@ def take(page: str, fields: Sequence[Field]) -> None:
     query = dict(st.query_params)
     last_page, _ = st.session_state.get("url", (None, None))
     for field in fields:
+        if page != last_page:
+            # To Streamlit the widget of another page is another one: it forgets what it held.
+            st.session_state.pop(widget_key(field.key), None)
         if field.name not in query:
             if page == last_page and field.key in kept():
                 put(field.key, field.default)
