@@ -2,7 +2,7 @@
 
 The numbers are consistent (terms sum, plans are permutations) and computed in plain NumPy, so the
 stage is tested without the solvers. Query parameters: grid, levels, xi, chunks (how many feed
-chunks are sent at once), notice, steps.
+chunks are sent at once), notice, steps, contract.
 """
 
 import hashlib
@@ -285,6 +285,9 @@ def main():
     if clicks:
         frame = replace(frame, status=f"Asked {clicks} times.")
     scene = problem.scene()
+    if "contract" in query:
+        contract = query["contract"]
+        scene = replace(scene, contract=contract, contract_words=f"{contract} of λ")
     steps = problem.steps(lam, trail, frame) if "steps" in query else ()
     seen = stage.show(scene, frame, steps, on_change=hear)
     if clicks or "late" not in query:

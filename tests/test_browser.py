@@ -308,26 +308,13 @@ def test_the_card_says_what_python_says(visit, start):
         }
         whole = sum(costs.values())
         here = round(float(trace.z[0, row, column]) * levels)
-        heads = visit.page.locator(".costs thead th, .costs thead td").all_inner_texts()
-        columns = [
-            index
-            for index in range(levels + 1)
-            if _level(index, levels) in [h.strip() for h in heads]
-        ]
-        assert here in columns
         for term, values in {**costs, "sum": whole - whole[here]}.items():
             texts = visit.page.locator(f'[data-row="{term}"] td').all_inner_texts()
             numbers = [float(text.replace("−", "-")) for text in texts]
-            assert len(numbers) == len(columns)
-            np.testing.assert_allclose(numbers, 1000 * values[columns], atol=0.0501)
+            np.testing.assert_allclose(numbers, 1000 * values, atol=0.0501)
         crops = visit.page.locator(".crops div")
         for index, blocks in enumerate(moved):
             expect(crops.nth(index)).to_contain_text(f"{100 * blocks[row, column]:.1f}")
-
-
-def _level(label: int, levels: int) -> str:
-    known = {0: "0", 1: "1", 1 / 2: "½", 1 / 4: "¼", 3 / 4: "¾", 1 / 3: "⅓", 2 / 3: "⅔"}
-    return known.get(label / levels, f"{label}/{levels}")
 
 
 def test_block_overlay_and_step_are_in_the_link(visit):
@@ -615,7 +602,7 @@ def test_a_classifier_that_cannot_be_fetched_is_one_sentence(visit):
             "/Puzzle_Mix",
             {"beta": "-3", "grid": "9", "levels": "99999", "a": "../../etc/passwd", "lam": "2"},
             5,
-            {"beta": "0", "lam": "1", "grid": "9", "levels": "8"},
+            {"beta": "0", "lam": "1", "levels": "8"},
         ),
         ("/Puzzle_Mix", {"beta": "nan", "grid": "abc", "gamma": "x" * 5000, "b": "?" * 900}, 4, {}),
         (
@@ -643,7 +630,8 @@ def test_a_link_that_asks_for_what_is_not_allowed_is_mended_in_words(
     assert len(texts) >= notices, texts
     assert all(len(text) < 600 for text in texts)
     for name in query:
-        assert any(name in text for text in texts), (name, texts)
+        said = (name, query[name][:9])
+        assert any(word in text for word in said for text in texts), (name, texts)
     for name in query:
         visit.expect_url(**{name: becomes.get(name)})
     while count := visit.notices().count():

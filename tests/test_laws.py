@@ -7,6 +7,7 @@ import pkgutil
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import get_args, get_type_hints
 
 import numpy as np
@@ -78,11 +79,20 @@ def values(note):
     return st.sampled_from(note.stops) | st.floats(low, high)
 
 
+def is_allowed(method, name, value):
+    """Ask the parameters themselves: not every rule is an interval, such as "odd"."""
+    try:
+        return bool(method.params(**{name: value}))
+    except ValueError:
+        return False
+
+
 def answers(method):
     """Return one strategy per parameter: its default, or anything allowed."""
     defaults = method.params()
     return {
-        name: st.just(getattr(defaults, name)) | values(note)
+        name: st.just(getattr(defaults, name))
+        | values(note).filter(partial(is_allowed, method, name))
         for name, note in questions(method).items()
     }
 

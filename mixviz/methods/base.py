@@ -37,6 +37,7 @@ FLAGS: Mapping[str, str] = MappingProxyType(
     {
         "flat_saliency_0": "The saliency of A is the same everywhere, so it guides nothing.",
         "flat_saliency_1": "The saliency of B is the same everywhere, so it guides nothing.",
+        "no_saliency": "Somewhere neither picture has any saliency; there they share evenly.",
         "clamped_seam": "The seam term outweighs β on some edge, where a cut cannot follow; "
         "it was clamped there.",
     }

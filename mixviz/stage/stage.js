@@ -9,6 +9,9 @@ const DECODED_KEPT = 32;
 const ENCODED_BYTES = 64 * 2 ** 20;
 const TERMS = ["saliency_0", "saliency_1", "label_smooth", "data_smooth", "prior", "transport"];
 const OVERLAYS = ["blocks", "heat", "contour", "spotlight"];
+const IDLE = "λ is not used: the label is independent of it";
+const STRENGTHS = { heat: 66, contour: 100, spotlight: 88 }; // percent, until the visitor says otherwise
+const KEPT = "mixviz-overlay-strength";
 const FORMULAS = [
   ["total", "the objective", "<i>E</i>(<i>z</i>, Π) ="],
   ["saliency_0", "A’s saliency hidden", "∑ <i>z<sub>i</sub></i>(Π<sub>0</sub><sup>⊤</sup><i>s</i><sub>0</sub>)<sub><i>i</i></sub>"],
@@ -259,21 +262,32 @@ function mixInto(out, a, b, size, grid, source, labels, levels, mat) {
   }
 }
 
-/** The smooth map on a small square, 0 to 1 of its own peak, softened against 8-bit steps. */
+/** A blur of `sigma` pixels along rows, turned by a quarter, so that two of them blur a square. */
+function blurTurned(values, side, sigma) {
+  const reach = Math.ceil(3 * sigma);
+  const kernel = Array.from({ length: 2 * reach + 1 }, (_, k) => Math.exp(-0.5 * ((k - reach) / sigma) ** 2));
+  const whole = kernel.reduce((sum, v) => sum + v, 0);
+  const out = new Float32Array(side * side);
+  for (let r = 0; r < side; r++) {
+    for (let c = 0; c < side; c++) {
+      let sum = 0;
+      for (let k = -reach; k <= reach; k++) sum += kernel[k + reach] * values[r * side + Math.max(0, Math.min(side - 1, c + k))];
+      out[c * side + r] = sum / whole;
+    }
+  }
+  return out;
+}
+
+/**
+ * The map on a small square, in units of its own peak. A gradient's map is speckled at the pixel:
+ * blurred by a fortieth of the side, regions stand out and level lines can be read.
+ */
 function softMap(pic) {
   if (pic.soft) return pic.soft;
   const side = Math.min(96, pic.size);
   const { data } = toPicture(pic.canvas, side);
-  const at = (r, c) => data[4 * (Math.max(0, Math.min(side - 1, r)) * side + Math.max(0, Math.min(side - 1, c)))];
-  const values = new Float32Array(side * side);
-  for (let r = 0; r < side; r++) {
-    for (let c = 0; c < side; c++) {
-      let sum = 4 * at(r, c);
-      for (const [dr, dc] of [[-1, 0], [1, 0], [0, -1], [0, 1]]) sum += 2 * at(r + dr, c + dc);
-      for (const [dr, dc] of [[-1, -1], [-1, 1], [1, -1], [1, 1]]) sum += at(r + dr, c + dc);
-      values[r * side + c] = sum / (16 * 255);
-    }
-  }
+  const raw = Float32Array.from({ length: side * side }, (_, i) => data[4 * i] / 255);
+  const values = blurTurned(blurTurned(raw, side, side / 40), side, side / 40);
   const sorted = Float32Array.from(values).sort().reverse();
   let all = 0;
   for (const v of sorted) all += v;
@@ -282,7 +296,7 @@ function softMap(pic) {
     for (const v of sorted) if ((sum += v) >= share * all) return v;
     return 0;
   };
-  pic.soft = { side, values, half: holding(0.5), most: holding(0.8), bright: sorted[Math.floor(sorted.length * 0.05)] };
+  pic.soft = { side, values, half: holding(0.5), most: holding(0.8), bright: sorted[Math.floor(sorted.length * 0.05)], top: sorted[0] };
   return pic.soft;
 }
 
@@ -356,6 +370,26 @@ function addUp(parts, total) {
   return whole.map((v) => minus((v / unit).toFixed(4)));
 }
 
+/** How strongly each overlay is drawn, in percent: this browser tab's own, the server never knows. */
+function keptStrengths() {
+  let kept = {};
+  try {
+    kept = JSON.parse(sessionStorage.getItem(KEPT)) ?? {};
+  } catch {
+    // Storage is closed to this page, or holds what we did not write.
+  }
+  const fits = (v) => Number.isFinite(v) && v >= 0 && v <= 100;
+  return Object.fromEntries(Object.entries(STRENGTHS).map(([mode, usual]) => [mode, fits(kept[mode]) ? kept[mode] : usual]));
+}
+
+function keepStrengths(strengths) {
+  try {
+    sessionStorage.setItem(KEPT, JSON.stringify(strengths));
+  } catch {
+    // Storage is closed to this page; the strengths then last as long as the stage.
+  }
+}
+
 // ---------------------------------------------------------------- the stage
 
 const PANELS = ["A", "B", "sA", "sB", "z", "mA", "mB", "mix"];
@@ -370,6 +404,9 @@ const lanePair = (column, name) =>
   panelHtml(`${name}A`, `grid-column:${column};grid-row:2`, "A") + panelHtml(`${name}B`, `grid-column:${column};grid-row:3`, "B");
 const head = (column, name) => `<div class="colh" style="grid-column:${column};grid-row:1"><span>${column}</span>${name}</div>`;
 const foot = (column, inner, extra = "") => `<div class="foot ${extra}" style="grid-column:${column}">${inner}</div>`;
+const STRENGTH =
+  '<label class="strength" title="Strength of the overlay"><svg viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="6.5"/><path d="M8 1.5a6.5 6.5 0 0 1 0 13z"/></svg>' +
+  '<input type="range" min="0" max="100" step="2" aria-label="Strength of the overlay"></label>';
 const PLAY = '<svg class="go" viewBox="0 0 10 12" aria-hidden="true"><path d="M1 1v10l8-5z"/></svg>';
 const stepper = (id, name) =>
   `<button class="btn sq" data-do="${id}-prev" aria-label="previous ${name}">‹</button>` +
@@ -379,7 +416,7 @@ const stepper = (id, name) =>
 const HTML = `
 <div class="frame">
   <div class="status"><div class="say"><b></b><p></p><button class="btn fix" hidden></button><button class="more" hidden></button></div>
-    <div class="tools"><button class="btn sq" data-do="help" aria-label="keyboard help" aria-haspopup="dialog">?</button>
+    <div class="tools">${STRENGTH}<button class="btn sq" data-do="help" aria-label="keyboard help" aria-haspopup="dialog">?</button>
     <div class="seg" role="group" aria-label="How saliency is drawn">${OVERLAYS.map((o) => `<button data-overlay="${o}" aria-pressed="false">${o[0].toUpperCase()}${o.slice(1)}</button>`).join("")}</div></div></div>
   <div class="stage">
     <div class="lanes" tabindex="0" role="group" aria-label="Stage. Arrow keys move the block, Enter pins it, Escape releases it, Space plays the moves, hold X for the bare photographs, question mark for help.">
@@ -418,6 +455,7 @@ class Stage {
     this.step = null; // { kind, index }
     this.hover = this.pinned = this.cursor = this.arrow = this.term = null;
     this.overlay = "blocks";
+    this.strengths = keptStrengths();
     this.bare = this.helping = this.inside = this.dragging = false;
     this.progress = null; // 0 to 1 while the moves play
     this.count = 0;
@@ -531,8 +569,8 @@ class Stage {
 
   framesCame(key) {
     if (!this.scene || key !== this.scene.key) return;
-    // The hand rests on a value that has just come.
-    const frame = this.busy && this.wanted !== null && this.known().get(slot(this.wanted / LAST));
+    // The value the visitor waits for, or rests on, has just come.
+    const frame = this.wanted !== null && this.known().get(slot(this.wanted / LAST));
     if (frame) {
       this.wanted = null;
       this.look(frame);
@@ -613,6 +651,11 @@ class Stage {
 
   // ---- lambda
 
+  /** Whether the method never looks at lambda, so that there is nothing to scrub. */
+  get idle() {
+    return this.scene.contract === "independent";
+  }
+
   known() {
     return framesOf(this.scene.key);
   }
@@ -651,7 +694,7 @@ class Stage {
 
   /** Moves to the value nearest to `index` that is known; `way` keeps keys from turning back. */
   scrub(index, way = 0) {
-    if (this.scene.contract === "independent") return;
+    if (this.idle) return;
     index = Math.max(0, Math.min(LAST, index));
     const here = this.frame.lam * LAST;
     const ahead = this.indices().filter((i) => (way > 0 ? i > here + 1e-6 : way < 0 ? i < here - 1e-6 : true));
@@ -806,6 +849,7 @@ class Stage {
     this.dirty = new Set();
     const frame = dirty.has("frame") || dirty.has("scene");
     if (dirty.has("scene")) this.drawScene();
+    else if (dirty.has("saliency")) this.drawMaps();
     if (frame) this.drawFrame();
     else if (dirty.has("moves")) this.drawMoved();
     if (dirty.has("threads")) this.drawThreads();
@@ -838,21 +882,21 @@ class Stage {
     const { scene } = this;
     for (const [q, letter] of [[0, "A"], [1, "B"]]) {
       this.photo(letter, q);
-      this.drawSaliency(`s${letter}`, q);
       const title = this.panel[letter].caption.querySelector(".t");
       title.textContent = title.title = scene.pictures[q].name;
     }
+    this.drawMaps();
     for (const button of this.root.querySelectorAll("[data-overlay]")) {
       button.setAttribute("aria-pressed", String(button.dataset.overlay === this.overlay));
     }
     const foot = this.$(".scale, .keys2");
-    const peak = Math.max(...scene.saliency.map((s) => s.peak));
+    const peak = this.hottest;
     const scale = (low, high, fill) => `<div class="scale"><span>${low}</span><span class="ramp" style="background:${fill}"></span><span>${high}</span></div>`;
     const swatch = (dash) => `<svg viewBox="0 0 20 8"><path d="M0 4H20" stroke="currentColor" stroke-width="2" stroke-dasharray="${dash}"/></svg>`;
     foot.outerHTML = {
       blocks: scale("0", percent(scene.top), MAGMA_CSS),
       heat: scale("0", `${peak.toFixed(peak < 10 ? 1 : 0)}× mean`, MAGMA_CSS),
-      contour: `<div class="keys2" title="Lines enclose half and four fifths of the saliency"><span>${swatch("none")}half</span><span>${swatch("4 3")}80\u2009%</span></div>`,
+      contour: `<div class="keys2" title="Lines enclose half and four fifths of the blurred saliency"><span>${swatch("none")}half</span><span>${swatch("4 3")}80\u2009%</span></div>`,
       spotlight: scale("dark", "salient", "linear-gradient(90deg,#000,#fff)"),
     }[this.overlay];
     this.panel.z.caption.lastChild.textContent = scene.solver;
@@ -861,12 +905,36 @@ class Stage {
     for (const [name, unit] of Object.entries(UNIT_OF)) {
       this.cells[name].title = `${LETTER[unit]}${unit === "xi" ? "" : " in these units"} = ${Number(scene.units[unit].toPrecision(4))}`;
     }
-    this.$(".grab").setAttribute("aria-disabled", String(scene.contract === "independent"));
+    this.$(".grab").setAttribute("aria-disabled", String(this.idle));
+    this.$(".band").classList.toggle("idle", this.idle);
     this.drawCardFrame();
   }
 
+  /** Both saliency panels and the slider of their strength; blocks are a chart and always whole. */
+  drawMaps() {
+    this.drawSaliency("sA", 0);
+    this.drawSaliency("sB", 1);
+    const slider = this.$(".strength input");
+    const percents = this.strengths[this.overlay];
+    slider.disabled = percents === undefined;
+    slider.value = percents ?? 100;
+    slider.style.setProperty("--at", `${percents ?? 100}%`);
+    slider.setAttribute("aria-valuetext", `${slider.value} percent`);
+    slider.parentElement.title = slider.disabled ? "" : `Strength of the overlay, ${slider.value}\u2009%`;
+  }
+
+  /** The larger peak of the two drawn maps, in times a map's mean: where the heat's scale ends. */
+  get hottest() {
+    return Math.max(...this.maps.map((map, q) => softMap(map).top * this.scene.saliency[q].peak));
+  }
+
+  /** Share of an overlay in what is drawn, 0 to 1. */
+  get alpha() {
+    return (this.strengths[this.overlay] ?? 100) / 100;
+  }
+
   drawSaliency(name, q) {
-    const { scene, px, density } = this;
+    const { scene, px, density, alpha } = this;
     if (this.bare) return this.photo(name, q);
     const context = this.sheet(this.panel[name].base);
     if (this.overlay === "blocks") {
@@ -879,25 +947,30 @@ class Stage {
     context.drawImage(this.photos[q].canvas, 0, 0, px, px);
     const soft = softMap(this.maps[q]);
     if (this.overlay === "heat") {
-      const share = scene.saliency[q].peak / Math.max(...scene.saliency.map((s) => s.peak));
-      context.globalAlpha = 0.66;
+      const share = scene.saliency[q].peak / Math.max(1e-12, this.hottest);
+      context.globalAlpha = alpha;
       context.drawImage(tinted(soft, (v) => [...ramp(MAGMA, v * share), 255]), 0, 0, px, px);
       context.globalAlpha = 1;
     } else if (this.overlay === "spotlight") {
-      context.drawImage(tinted(soft, (v) => [0, 0, 0, 225 * (1 - Math.min(1, Math.sqrt(v / (soft.bright || 1))))]), 0, 0, px, px);
+      context.drawImage(tinted(soft, (v) => [0, 0, 0, 255 * alpha * (1 - Math.min(1, Math.sqrt(v / (soft.bright || 1))))]), 0, 0, px, px);
     } else {
-      context.lineJoin = context.lineCap = "round";
+      const lines = this.sheet(makeCanvas(px));
+      lines.lineJoin = lines.lineCap = "round";
       for (const [level, dash, wide] of [[soft.most, [5, 4], 1.2], [soft.half, [], 1.8]]) {
-        const lines = levelLines(soft, level, px);
-        context.setLineDash([]);
-        context.strokeStyle = "#000";
-        context.lineWidth = (wide + 1.8) * density;
-        context.stroke(lines);
-        context.setLineDash(dash.map((v) => v * density));
-        context.strokeStyle = "#fff";
-        context.lineWidth = wide * density;
-        context.stroke(lines);
+        const path = levelLines(soft, level, px);
+        lines.setLineDash([]);
+        lines.strokeStyle = "#000";
+        lines.lineWidth = (wide + 1.8) * density;
+        lines.stroke(path);
+        lines.setLineDash(dash.map((v) => v * density));
+        lines.strokeStyle = "#fff";
+        lines.lineWidth = wide * density;
+        lines.stroke(path);
       }
+      // The lines fade as one, or their dark edge would show through the white.
+      context.globalAlpha = alpha;
+      context.drawImage(lines.canvas, 0, 0);
+      context.globalAlpha = 1;
     }
   }
 
@@ -1429,11 +1502,11 @@ class Stage {
     const known = this.indices().length;
     this.$(".bh .r").textContent = wish
       ? `λ ${(this.wanted / LAST).toFixed(2)} is still being computed`
-      : this.scene.contract === "independent" ? "λ is not used here"
+      : this.idle ? IDLE
       : known <= LAST ? `updating, ${known} of ${LAST + 1} values are here` : "each thread joins a λ asked to the label given; upright means they agree";
     const grab = this.$(".grab");
     grab.setAttribute("aria-valuenow", text);
-    grab.setAttribute("aria-valuetext", `${text} asked for B, ${given.toFixed(3)} given`);
+    grab.setAttribute("aria-valuetext", this.idle ? IDLE : `${text} asked for B, ${given.toFixed(3)} given`);
   }
 
   // ---- for tests and screen readers
@@ -1455,6 +1528,7 @@ class Stage {
       total: view.terms ? view.terms.total.toFixed(6) : "",
       moved: view.moves.map((m) => m.length).join(","),
       overlay: this.overlay,
+      alpha: String(this.alpha),
       playing: String(this.progress !== null || Boolean(this.walking)),
       bare: String(this.bare),
     });
@@ -1512,7 +1586,7 @@ class Stage {
       return Math.round(((e.clientX - start) / (right - left)) * LAST);
     };
     on(grab, "pointerdown", (e) => {
-      if (e.button !== 0 || !this.scene) return;
+      if (e.button !== 0 || !this.scene || this.idle) return;
       grab.setPointerCapture(e.pointerId);
       this.dragging = true;
       this.scrub(at(e));
@@ -1527,6 +1601,11 @@ class Stage {
     on(grab, "pointerup", release);
     on(grab, "pointercancel", release);
     on(grab, "keydown", (e) => this.slide(e));
+    on(this.$(".strength input"), "input", (e) => {
+      this.strengths = { ...this.strengths, [this.overlay]: Number(e.target.value) };
+      keepStrengths(this.strengths);
+      this.invalidate("saliency");
+    });
     on(document, "keydown", (e) => this.key(e));
     on(document, "keyup", (e) => {
       if (e.key.toLowerCase() === "x" && this.bare) this.showBare(false);
@@ -1598,7 +1677,8 @@ class Stage {
     const middle = bounds.left - all.left + bounds.width / 2;
     const half = tip.offsetWidth / 2;
     tip.style.left = `${Math.max(0, Math.min(all.width - 2 * half, middle - half))}px`;
-    tip.style.top = `${bounds.top - all.top + (Math.floor(at / n) < n / 2 ? bounds.height - 30 : 2)}px`;
+    // Above A's panel, below B's: the line is wider than a panel and covers no picture there.
+    tip.style.top = `${bounds.top - all.top + (lane ? bounds.height + 6 : -34)}px`;
   }
 
   pin(block) {
@@ -1678,7 +1758,7 @@ class Stage {
       this.play();
     } else if (name === "escape") this.escape();
     else if (name === "enter" && !target.closest?.("button")) this.pin(this.block);
-    else if (!target.closest?.(".grab")) this.moveBlock(e);
+    else if (!target.closest?.(".grab, input")) this.moveBlock(e);
   }
 
   escape() {
