@@ -53,7 +53,7 @@ ADVANCED = (
 )
 OPENING = cast(PuzzleMixParams, METHOD.opening(224 // PuzzleMixParams().grid))
 PICTURE = "picture"  # the fragment that follows a knob
-HEAD_START = 0.03  # seconds
+HEAD_START, FIRST_HEAD_START = 0.03, 1.2  # seconds
 CHUNK = 10  # values of λ sent in one message
 FRAMES, DRAWN = compute.Counted(1500), compute.Counted(16)
 
@@ -270,11 +270,19 @@ def _picture(page: Page) -> None:
     trace = cast(PuzzleMixTrace, trace)
     scene = _show_stage(bench, trace, params)
     page.finish()
+    below, sweep = st.container(), st.container(key="sweep")
     # The browser draws what has come before it looks at what comes next: let the picture go
-    # ahead of the charts.
-    time.sleep(HEAD_START)
-    _show_below(bench, trace, params, seconds)
-    _send_sweep(bench, params, scene)
+    # ahead of the charts, the more so when their library still has to be loaded.
+    is_first = not st.session_state.get("picture-drawn")
+    if is_first:
+        with sweep:
+            _send_sweep(bench, params, scene)
+    time.sleep(FIRST_HEAD_START if is_first else HEAD_START)
+    with below:
+        _show_below(bench, trace, params, seconds)
+    if not is_first:
+        with sweep:
+            _send_sweep(bench, params, scene)
 
 
 def _show_stage(bench: Bench, trace: PuzzleMixTrace, params: PuzzleMixParams) -> stage.Scene:
@@ -350,7 +358,8 @@ def _show_below(
         _show_sight(bench, trace, params)
     _show_numbers(bench, trace, params, seconds)
     _show_paper_versus_code()
-    _show_code(params)
+    if st.button("This mix as PyTorch", key="code"):
+        _show_code(params)
 
 
 def _show_ladder(bench: Bench, trace: PuzzleMixTrace, params: PuzzleMixParams) -> None:
@@ -463,16 +472,17 @@ def _show_paper_versus_code() -> None:
         )
 
 
+@st.dialog("This mix as PyTorch", width="large")
 def _show_code(params: PuzzleMixParams) -> None:
+    """Print the mix as code; in a dialog, as its highlighter is a megabyte the page can spare."""
     given = {
         name: getattr(params, name)
         for name in notes(PuzzleMixParams, object)
         if getattr(params, name) != getattr(PuzzleMixParams(), name)
     }
     arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
-    with st.expander("This mix as PyTorch"):
-        st.code(
-            f"""from mixviz.core.saliency import explain
+    st.code(
+        f"""from mixviz.core.saliency import explain
 from mixviz.core.types import Pair
 from mixviz.methods import METHODS
 from mixviz.methods.puzzle_mix import PuzzleMixParams
@@ -487,5 +497,5 @@ logits = net(trace.mixed)
 loss = (trace.weights[:, 0] * cross_entropy(logits, y, reduction="none")
         + trace.weights[:, 1] * cross_entropy(logits, y[partner], reduction="none")).mean()
 """,
-            language="python",
-        )
+        language="python",
+    )
