@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, conv2d, cross_entropy, interpolate, pad
+from torch.nn.functional import cross_entropy, interpolate, pad
 
 from mixviz.core.blocks import check_finite
 
@@ -129,12 +129,14 @@ def spectral_residual(
     small = resize(x, size) if max(height, width) > size else x
     red, green, blue = small.unbind(1)
     grey = 0.299 * red + 0.587 * green + 0.114 * blue
-    spectrum = torch.fft.fft2(grey)
-    log_amplitude = torch.log(spectrum.abs() + 1e-8)
-    wrapped = pad(log_amplitude[:, None], (1, 1, 1, 1), mode="circular")
-    residual = log_amplitude - avg_pool2d(wrapped, 3, stride=1)[:, 0]
-    back = torch.fft.ifft2(torch.polar(residual.exp(), spectrum.angle()))
-    saliency = back.abs().square() if squared else back.abs()
+    # Axis by axis: a real transform of both at once rounds differently in another batch.
+    spectrum = torch.fft.fft(torch.fft.rfft(grey, dim=2), dim=1)
+    amplitude = spectrum.abs()
+    # exp(log(|F| + ε) − mean) with the phase of F, without a sine or an arc tangent.
+    mean = _neighbours_mean(torch.log(amplitude + 1e-8), grey.shape[-1])
+    gain = torch.where(amplitude > 0, (amplitude + 1e-8) / amplitude, 0) * torch.exp(-mean)
+    back = torch.fft.irfft(torch.fft.ifft(spectrum * gain, dim=1), n=grey.shape[-1], dim=2)
+    saliency = back.square() if squared else back.abs()
     # The residual of a constant is rounding noise: it says nothing, so it must not choose.
     spread = grey.amax((1, 2)) - grey.amin((1, 2))
     saliency = torch.where((spread > 1e-6)[:, None, None], saliency, 1.0)
@@ -143,6 +145,14 @@ def spectral_residual(
             saliency[:, None], size=(height, width), mode="bilinear", align_corners=False
         )[:, 0]
     return saliency
+
+
+def _neighbours_mean(half: Float[Tensor, "b h v"], width: int) -> Float[Tensor, "b h v"]:
+    """Return the 3×3 mean, wrapped around, of a symmetric spectrum given by its left half."""
+    before, after = (half[:, :, k : k + 1].flip(1).roll(1, 1) for k in (1, (width - 1) // 2))
+    wide = torch.cat((before, half, after), 2)
+    rows = wide + wide.roll(1, 1) + wide.roll(-1, 1)
+    return (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9
 
 
 def gaussian_blur(
@@ -157,10 +167,26 @@ def gaussian_blur(
         raise ValueError(f"kernel must be odd and smaller than the map, got {kernel}")
     if not sigma > 0:
         raise ValueError(f"sigma must be positive, got {sigma}")
-    offset = torch.arange(kernel, device=maps.device, dtype=maps.dtype) - kernel // 2
-    weight = torch.exp(-0.5 * (offset / sigma) ** 2)
-    weight = weight / weight.sum()
+    offset = torch.arange(kernel // 2 + 1, dtype=torch.float64)
+    bell = torch.exp(-0.5 * (offset / sigma) ** 2)
+    weight = (bell / (2 * bell.sum() - bell[0])).tolist()
     half = kernel // 2
-    padded = pad(maps[:, None], (half, half, half, half), mode="reflect")
-    rows = conv2d(padded, weight.view(1, 1, 1, -1))
-    return conv2d(rows, weight.view(1, 1, -1, 1))[:, 0]
+    padded = pad(maps[:, None], (half, half, half, half), mode="reflect")[:, 0]
+    return _smooth(_smooth(padded, weight, 2), weight, 1)
+
+
+def _smooth(
+    maps: Float[Tensor, "b h w"], weight: list[float], axis: int
+) -> Float[Tensor, "b height width"]:
+    """Sum shifted maps; weight[k] belongs to both neighbours at distance k.
+
+    Not a convolution: libraries choose another one for another batch, whose sums differ, and on a
+    GPU one of fewer digits.
+    """
+    half = len(weight) - 1
+    length = maps.shape[axis] - 2 * half
+    smooth = weight[0] * maps.narrow(axis, half, length)
+    for k in range(1, half + 1):
+        both = maps.narrow(axis, half - k, length) + maps.narrow(axis, half + k, length)
+        smooth = smooth.add_(both, alpha=weight[k])
+    return smooth
