@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -271,17 +271,34 @@ class Visit:
         """Choose among buttons."""
         self.widget(key).get_by_role("radio", name=option, exact=True).click()
 
+    def _rest(self, locator: Locator) -> None:
+        """Wait until something moves no more: a menu closes when the page scrolls under it."""
+        place = None
+        while place != (place := locator.bounding_box()):
+            self.page.wait_for_timeout(200)
+
     def select(self, key: str, option: str) -> None:
         """Choose from a menu by what its line begins with."""
         line = self.widget(key).locator("input")
-        line.click()
-        expect(self.page.get_by_role("option").first).to_be_visible()
+        line.evaluate("e => e.scrollIntoView({block: 'center'})")
+        for _ in range(5):
+            self._rest(line)
+            line.click()
+            with suppress(AssertionError):
+                expect(self.page.get_by_role("option").first).to_be_visible(timeout=1500)
+                break
         wanted = self.page.get_by_role("option", name=re.compile(f"^{re.escape(option)}")).first
-        if wanted.count():
-            wanted.click()
-        else:  # a long menu draws only what is in view
+        try:
+            expect(wanted).to_be_visible(timeout=1000)
+        except AssertionError:  # a long menu draws only what is in view
             line.fill(option)
-            line.press("Enter")
+        wanted.click()
+
+    def follow(self, name: str, path: str) -> None:
+        """Go to another page by its link in the app."""
+        self.page.get_by_role("link", name=name, exact=True).click()
+        self.page.wait_for_url(lambda url: urlsplit(url).path == path, timeout=PICTURE)
+        self.wait()
 
     def upload(self, kind: str, *files: tuple[str, str, bytes]) -> None:
         """Give files (name, type, bytes) to the uploader of pictures or of weights."""

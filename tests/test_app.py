@@ -1,225 +1,228 @@
-"""The wiring of the pages, without a browser: state, URL, and what is not computed twice."""
+"""The pages without a browser: that they run, what they remember, and how they read links."""
 
-import threading
-import time
 from pathlib import Path
 
 import pytest
 import streamlit as st
-import torch
+from hypothesis import given
+from hypothesis import strategies as some
 from streamlit.testing.v1 import AppTest
 
+from mixviz.methods.puzzle_mix import PuzzleMixParams
+from mixviz.samples import MAX_ZOOM, SAMPLES
 from mixviz.spec import Choice, Knob, Switch, notes
-from mixviz.ui import compute, frame, home, pictures, puzzle, state
-from mixviz.ui.engine import Engine, SupersededError
+from mixviz.ui import classifier, compute, home, pictures, puzzle
+from mixviz.ui.frame import PUZZLE_MIX
+from mixviz.ui.puzzle import OPENING, SLUG
+from mixviz.ui.state import Field
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+FIELDS: dict[str, Field] = {
+    field.name: field for field in [*pictures.FIELDS, *puzzle.fields(), *home.fields()]
+}
+NOTED: dict[str, Knob | Choice | Switch] = notes(PuzzleMixParams, Knob, Choice, Switch)
 
 
-def open_page(file=frame.PUZZLE_MIX, **query):
-    app = AppTest.from_file(str(ROOT / frame.HOME), default_timeout=60)
-    if file != frame.HOME:
-        app.switch_page(file)
+def opened(page: str | None = PUZZLE_MIX, **query: str) -> AppTest:
+    """Open a page by its link, in a session of its own."""
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    if page is not None:
+        app.switch_page(page)
     for name, value in query.items():
         app.query_params[name] = value
     app.run()
-    assert not app.exception
+    assert not app.exception, app.exception
     return app
 
 
-def kept(app, key, default=None):
-    return app.session_state["kept"].get(key, default)
-
-
-def notices(app):
-    return [warning.value for warning in app.warning]
-
-
-@pytest.fixture(scope="module")
-def page():
-    return open_page()
-
-
-def test_every_parameter_has_a_control(page):
-    drawn = {
-        element.key
-        for kind in ("select_slider", "segmented_control", "button_group", "toggle")
-        for element in page.get(kind)
+def url(app: AppTest) -> dict[str, str]:
+    return {
+        name: value[0] if isinstance(value, list) else value
+        for name, value in app.query_params.items()
     }
-    controls = notes(puzzle.PuzzleMixParams, Knob, Choice, Switch)
-    asked = {state.widget_key(f"{puzzle.SLUG}.{name}") for name in controls if name != "lam"}
-    assert asked <= drawn
-    assert set(controls) == {"lam", *puzzle.KNOBS, *puzzle.ADVANCED}
 
 
-def test_the_pages_open_without_a_word_of_warning(page):
-    assert notices(page) == []
-    assert notices(open_page(frame.HOME)) == []
+def stage_of(app: AppTest) -> str:
+    """Say which stages there are, without what is on them."""
+    return ", ".join(part.proto.component_name for part in app.get("bidi_component"))
 
 
-@pytest.mark.parametrize("fields", [puzzle.fields(), home.fields(), pictures.FIELDS])
-def test_what_is_written_is_read_again(fields):
-    for field in fields:
-        if field.default is not None:
-            assert field.parse(field.write(field.default)) == field.default
-    assert len({field.name for field in fields}) == len(fields)
-    assert len({field.key for field in fields}) == len(fields)
+@pytest.mark.parametrize("page", [None, PUZZLE_MIX])
+def test_a_page_opens_without_a_word_of_trouble(page):
+    app = opened(page)
+    assert url(app) == {}
+    assert not app.warning
+    assert not app.error
+    if page == PUZZLE_MIX:
+        assert "mixviz_stage" in stage_of(app)
 
 
-def test_a_link_opens_as_it_was_left():
-    app = open_page(beta="2", grid="16", lam="0.3", mask_solver="swap", transport="0", b="dahlia")
-    params = {name: kept(app, f"{puzzle.SLUG}.{name}") for name in ("beta", "grid", "lam")}
-    assert params == {"beta": 2.0, "grid": 16, "lam": 0.3}
-    assert kept(app, f"{puzzle.SLUG}.mask_solver") == "swap"
-    assert kept(app, f"{puzzle.SLUG}.transport") is False
-    assert kept(app, "shown.b") == "dahlia"
-    assert notices(app) == []
+def test_the_collection_after_every_run_is_off():
+    assert st.get_option("runner.postScriptGC") is False
+
+
+# ---- what is computed
+
+
+def test_a_knob_looks_at_nothing_again_and_mixes_what_it_must():
+    app = opened(lam="0.44")
+    seen, traces = compute.SEEN.computed, compute.TRACES.computed
+    app.select_slider(key="puzzle_mix-beta").set_value(1.5).run()
+    assert url(app) == {"lam": "0.44", "beta": "1.5"}
+    assert compute.SEEN.computed == seen
+    assert compute.TRACES.computed == traces + 2, "the mix, and the other solver's beside it"
+    app.select_slider(key="puzzle_mix-beta").set_value(1.2).run()
+    app.select_slider(key="puzzle_mix-beta").set_value(1.5).run()
+    assert compute.TRACES.computed == traces + 2, "what is known is not mixed again"
+    app.run()
+    assert (compute.SEEN.computed, compute.TRACES.computed) == (seen, traces + 2)
+    assert not app.exception
+
+
+def test_a_picture_is_looked_at_once_wherever_it_is_shown():
+    app = opened()
+    before = compute.SEEN.computed
+    app.selectbox(key="pair-a").set_value("roof").run()
+    assert compute.SEEN.computed == before + 1, "B has been seen"
+    app.switch_page("app.py").run()
+    assert compute.SEEN.computed == before + 1, "the other page asks for the same"
+    opened(a="roof")
+    assert compute.SEEN.computed == before + 1, "and so does another visitor"
+
+
+def test_a_label_or_an_attack_looks_again():
+    app = opened()
+    before = compute.SEEN.computed
+    app.selectbox(key="pair-blabel").set_value(7).run()
+    assert compute.SEEN.computed == before + 1
+    assert url(app) == {"yb": "7"}
+    opened(nu0="1")
+    assert compute.SEEN.computed == before + 2
+
+
+def test_twenty_pictures_in_quick_succession():
+    app = opened()
+    names = [name for name in SAMPLES if name not in pictures.OPENING][:10]
+    for name in [*names, *names]:
+        app.selectbox(key="pair-a").set_value(name).run()
+        assert not app.exception
+        assert not app.error
+    assert url(app).get("a", "cat") == names[-1]
+
+
+# ---- links
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "used"),
+    ("query", "words"),
     [
-        ("beta", "-3", 0.0),
-        ("beta", "nan", puzzle.OPENING.beta),
-        ("beta", "1e99", 20.0),
-        ("grid", "abc", puzzle.OPENING.grid),
-        ("levels", "99999", 8),
-        ("lam", "2", 1.0),
-        ("mask_solver", "magic", "exact"),
-        ("transport", "yes", True),
-        ("nu0", "0.5", 0),
+        ({"beta": "nan"}, "it must"),
+        ({"grid": "-1"}, "it must lie"),
+        ({"grid": "9"}, "do not divide"),
+        ({"neigh_size": "14", "grid": "16"}, None),
+        ({"neigh_size": "5"}, "does not divide"),
+        ({"ya": "500"}, "classes"),
+        ({"a": "u-0123456789abcdef"}, "Upload it again"),
+        ({"step": "swap-99999", "block": "900-900"}, None),
+        ({"what": "is this"}, "does not know"),
+        ({"xi": "1e999", "levels": "2.5", "seed": "-0"}, "it must"),
     ],
 )
-def test_a_wrong_value_is_mended_in_words(name, text, used):
-    app = open_page(**{name: text})
-    assert kept(app, f"{puzzle.SLUG}.{name}") == used
-    (words,) = notices(app)
-    assert name in words
-    assert text in words
+def test_a_link_is_mended_in_words(query, words):
+    app = opened(**query)
+    said = [warning.value for warning in app.warning]
+    assert not app.error
+    assert any(words in sentence for sentence in said) if words else True, said
+    kept = url(app)
+    for index in range(len(said), 0, -1):
+        app.button(key=f"dismiss-{index - 1}").click().run()
+        assert len(app.warning) == index - 1
+    assert url(app) == kept
+    again = opened(**kept)
+    mended = [text for text in (w.value for w in again.warning) if "Upload it again" not in text]
+    assert not mended, "the link that the page wrote is right"
 
 
-def test_hostile_links_get_sentences():
-    app = open_page(a="../../etc/passwd", zzz="1", b="u-0123456789abcdef", ya="4999")
-    words = " ".join(notices(app))
-    assert "must be an upload or one of" in words
-    assert "`zzz`, which this page does not know" in words
-    assert "(u-0123456789abcdef) that is not on this server" in words
-    assert "class 4999 is not one of them" in words
-    assert kept(app, "shown.a") == "cat"
+def test_a_link_with_everything_comes_back_as_it_was():
+    query = {
+        **{"a": "dahlia", "b": "rocket", "ax": "0.25", "bzoom": "1.5", "size": "64"},
+        **{"lam": "0.3", "beta": "0.37", "gamma": "0.6", "eta": "0.1", "xi": "0.02"},
+        **{"grid": "16", "levels": "3", "mask_solver": "swap", "transport_solver": "paper"},
+        **{"transport_mask": "nonzero", "data_term": "official", "neigh_size": "2"},
+        **{"cycles": "2", "nu0": "1", "eps": "0.0313725", "tau": "0.0392157", "delta": "0.5"},
+        **{"seed": "3", "ya": "11", "yb": "4", "overlay": "heat", "block": "3-4"},
+    }
+    app = opened(**query)
+    assert not app.warning
+    assert url(app) == query
 
 
-def test_a_grid_that_does_not_divide_is_mended_in_words():
-    app = open_page(grid="5")
-    assert kept(app, f"{puzzle.SLUG}.grid") == 4
-    assert "5 blocks do not divide 224 pixels" in notices(app)[0]
+def test_switching_pages_keeps_what_was_set():
+    app = opened(a="dahlia", beta="2")
+    app.switch_page("app.py").run()
+    assert url(app) == {"a": "dahlia"}
+    app.switch_page(PUZZLE_MIX).run()
+    assert url(app) == {"a": "dahlia", "beta": "2"}
+    assert app.select_slider(key="puzzle_mix-beta").value == 2
+    assert app.selectbox(key="pair-a").value == "dahlia"
+    assert app.selectbox(key="pair-b").value == "coffee"
 
 
-def test_a_knob_runs_neither_classifier_nor_old_mixes():
-    app = open_page()
-    seen, traces = compute.SEEN.computed, compute.TRACES.computed
-    app.select_slider(key="puzzle_mix-beta").set_value(3.0).run()
-    assert not app.exception
-    assert compute.SEEN.computed == seen
-    # The mix itself, and the mask of the other solver for the comparison.
-    assert compute.TRACES.computed <= traces + 2
-    assert kept(app, "puzzle_mix.beta") == 3.0
-    again = compute.TRACES.computed
-    app.select_slider(key="puzzle_mix-beta").set_value(puzzle.OPENING.beta).run()
-    assert compute.TRACES.computed <= again + 2
-    assert compute.SEEN.computed == seen
-
-
-def test_a_preset_sets_all_but_the_visitors_own_question():
-    app = open_page(lam="0.3", grid="16")
-    app.selectbox(key="preset").set_value("released code").run()
-    assert not app.exception
-    assert kept(app, "puzzle_mix.xi") == 0.8
-    assert kept(app, "puzzle_mix.mask_solver") == "swap"
-    assert kept(app, "puzzle_mix.neigh_size") == 2  # the largest divisor of 14 up to 4
-    assert kept(app, "puzzle_mix.lam") == 0.3
-    assert kept(app, "puzzle_mix.grid") == 16
-    assert app.selectbox(key="preset").value == "released code"
-
-
-def test_swap_carries_crop_and_label():
-    app = open_page(ax="0.2", azoom="2", ya="7")
-    app.button(key="swap").click().run()
-    assert not app.exception
-    assert (kept(app, "shown.a"), kept(app, "shown.b")) == ("coffee", "cat")
-    assert (kept(app, "pair.bx"), kept(app, "pair.bzoom"), kept(app, "pair.blabel")) == (0.2, 2, 7)
-    assert (kept(app, "pair.ax"), kept(app, "pair.alabel")) == (0.5, None)
-
-
-def test_reset_brings_everything_back():
-    app = open_page(beta="2", b="dahlia", size="64", saliency="spectral")
+def test_reset_all_brings_back_the_opening():
+    app = opened(a="dahlia", beta="2", ya="3", size="64", overlay="heat", nonsense="1")
+    assert app.warning
     app.button(key="reset").click().run()
-    fields = [*pictures.FIELDS, *puzzle.fields()]
-    assert all(kept(app, one.key, one.default) == one.default for one in fields)
+    assert url(app) == {}
+    assert not app.warning
+    assert app.select_slider(key="puzzle_mix-beta").value == OPENING.beta
 
 
-def test_hidden_options_hold():
-    assert st.get_option("runner.postScriptGC") is False
-    assert st.get_option("client.showErrorDetails") == "none"
+# ---- fields
 
 
-class Slow(torch.nn.Module):
-    """A classifier that takes 300 ms and counts its passes."""
+def _values(field: Field) -> list[object]:
+    """Everything, or enough of everything, that a control can set a field to."""
+    if field.key.startswith(f"{SLUG}."):
+        note = NOTED[field.name]
+        if isinstance(note, Switch):
+            return [True, False]
+        return list(note.options if isinstance(note, Choice) else note.stops)
+    if field.name in ("a", "b"):
+        return [*SAMPLES, "u-0123456789abcdef"]
+    if field.name in ("ya", "yb"):
+        return [None, 0, 199]
+    if field.name.endswith("zoom"):
+        return [1.0, 1.05, MAX_ZOOM]
+    if field.name in ("ax", "ay", "bx", "by"):
+        return [step / 20 for step in range(21)]
+    known: dict[str, list[object]] = {
+        "size": list(pictures.SIZES),
+        "model": list(classifier.MODELS),
+        "saliency": list(compute.SOURCES),
+        "overlay": ["blocks", "heat", "contour", "spotlight"],
+        "block": [(0, 0), (15, 3)],
+        "step": [("swap", 0), ("rounds_0", 12)],
+    }
+    return known[field.name]
 
-    input_size = 16
-    class_names = ("one", "two")
 
-    def __init__(self):
-        super().__init__()
-        self.passes = 0
-
-    def forward(self, x):
-        self.passes += 1
-        time.sleep(0.3)
-        flat = x.mean((2, 3))
-        return torch.stack((flat[:, 0] * 2, flat[:, 1] * 3), 1)
+@pytest.mark.parametrize("name", FIELDS)
+def test_what_a_field_writes_it_reads(name):
+    field = FIELDS[name]
+    for value in [field.default, *_values(field)]:
+        if value is None and field.write(value) == "":
+            continue  # nothing pinned: the URL leaves it out
+        assert field.parse(field.write(value)) == value
 
 
-def test_of_twenty_quick_picture_changes_at_most_three_are_computed(monkeypatch):
-    """Each change is a run of the page of its own; older ones stop when a newer one has begun."""
-    engine, slow = Engine(), Slow()
-    monkeypatch.setattr(
-        compute,
-        "_in_engine",
-        lambda lane, work, poll: engine.submit("visitor", work, lane=lane).wait(poll),
-    )
-    monkeypatch.setattr(compute, "_fetch", lambda *_: None)
-    newest, shown = [0], []
-    held = {one.digest: one for one in map(pictures.load_sample, ("cat", "coffee"))}
-    a, b = (compute.Framing(digest) for digest in held)
-
-    def run(index):
-        newest[0] = index
-
-        def poll():
-            if newest[0] != index:
-                raise SupersededError
-
-        look = compute.Look(compute.Framing(a.digest, x=index / 20), b, 64, "slow")
-        try:
-            seen = compute.look_at(
-                look,
-                "input_mixup",
-                home.METHODS["input_mixup"].params(),
-                held,
-                {"slow": slow},
-                poll,
-            )
-        except SupersededError:
+@given(text=some.text() | some.floats().map(str) | some.integers().map(str))
+@pytest.mark.parametrize("name", FIELDS)
+def test_whatever_a_link_says_is_read_mended_or_refused(name, text):
+    field = FIELDS[name]
+    try:
+        value = field.parse(text)
+    except ValueError:
+        value = field.repair(text) if field.repair else None
+        if value is None:
             return
-        shown.append((index, seen))
-
-    runs = [threading.Thread(target=run, args=(index,)) for index in range(1, 21)]
-    for one in runs:
-        one.start()
-        time.sleep(0.01)
-    for one in runs:
-        one.join(10)
-    engine.close()
-    # The first look passes A and B, the last its own A; what lay between was never begun.
-    assert slow.passes <= 3
-    assert [index for index, _ in shown][-1] == 20
+    assert field.parse(field.write(value)) == pytest.approx(value, rel=1e-5), "and stays so"

@@ -14,19 +14,20 @@ from mixviz.ui.state import Field
 
 BUNDLED = next(iter(zoo.CATALOGUE))
 OWN = "own"
+PREDICTED = "predicted"  # an option that is None would show as nothing chosen
 MAX_CARD = 1_000_000  # bytes; a card of 50,000 class names is smaller
 
 
 def _parse_label(text: str) -> int | None:
-    if text == "predicted":
+    if text == PREDICTED:
         return None
     if text.isascii() and text.isdigit() and int(text) < 50_000:
         return int(text)
     raise ValueError("must be the number of a class, or absent for the predicted one")
 
 
-def _write_label(label: int | None) -> str:
-    return "predicted" if label is None else str(label)
+def _write_label(label: int | str | None) -> str:
+    return str(label) if isinstance(label, int) else PREDICTED
 
 
 MODELS = {**{slug: entry.title for slug, entry in zoo.CATALOGUE.items()}, OWN: zoo.OWN.title}
@@ -63,8 +64,8 @@ def fall_back(problem: str) -> None:
 
 def label(side: str) -> int | None:
     """Return the class explained on a side, None for the predicted one."""
-    value: int | None = state.get(BY_NAME[f"y{side}"])
-    return value
+    value = state.get(BY_NAME[f"y{side}"])
+    return value if isinstance(value, int) else None
 
 
 def settle_labels(classes: int) -> None:
@@ -193,12 +194,13 @@ def ask(class_names: Sequence[str]) -> None:
             _ask_own()
         for side, letter in (("a", "A"), ("b", "B")):
             key = state.widget_key(f"pair.{side}label")
-            st.session_state.setdefault(key, label(side) if class_names else None)
+            asked = label(side) if class_names else None
+            st.session_state.setdefault(key, PREDICTED if asked is None else asked)
             state.kept()[f"pair.{side}label"] = st.selectbox(
                 f"Label of {letter}, whose loss is differentiated",
-                [None, *range(len(class_names))],
+                [PREDICTED, *range(len(class_names))],
                 format_func=lambda number: (
-                    "the predicted class" if number is None else f"{class_names[number]}"
+                    "the predicted class" if number == PREDICTED else class_names[number]
                 ),
                 key=key,
             )

@@ -66,10 +66,14 @@ def chosen(side: str) -> str:
     field = BY_NAME[side]
     picture_id: str = state.get(field)
     if picture_id.startswith(UPLOAD) and picture_id not in uploads():
-        state.notify(
-            f"The link shows an uploaded picture as {LETTERS[side]} ({picture_id}) that is not on "
-            f"this server. Upload it again to see the same; until then {field.default} stands in."
-        )
+        told: set[tuple[str, str]] = st.session_state.setdefault("missing-told", set())
+        if (side, picture_id) not in told:  # once, or it could not be dismissed
+            told.add((side, picture_id))
+            state.notify(
+                f"The link shows an uploaded picture as {LETTERS[side]} ({picture_id}) that is not "
+                f"on this server. Upload it again to see the same; until then {field.default} "
+                "stands in."
+            )
         return str(field.default)
     return picture_id
 
