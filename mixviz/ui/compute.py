@@ -145,7 +145,7 @@ def yield_to_newer_run() -> None:
     st.session_state.get("kept")
 
 
-def _in_engine(lane: str, work: Callable[[], T], poll: Callable[[], None]) -> T:
+def in_engine(lane: str, work: Callable[[], T], poll: Callable[[], None]) -> T:
     """Run work where the device lives; the visitor's newest request of a lane wins."""
     context = st.runtime.scriptrunner.get_script_run_ctx()
     visitor = context.session_id if context else "nobody"
@@ -218,7 +218,7 @@ def class_names(
     if names is None:
         _fetch(model, own, say)
         names = NAMES.put(
-            model, _in_engine("look", lambda: classifier(model, own).class_names, poll)
+            model, in_engine("look", lambda: classifier(model, own).class_names, poll)
         )
     return names
 
@@ -269,7 +269,7 @@ def look_at(
     a: Seen | None = SEEN.get(keys[0])
     b: Seen | None = SEEN.get(keys[1])
     if a is None or b is None:
-        a, b = _in_engine("look", work, poll)
+        a, b = in_engine("look", work, poll)
     pair = Pair(
         images[0],
         images[1],
@@ -311,7 +311,7 @@ def predict(
             probabilities = network.predict(images.to(device())).cpu()[0]
             return probabilities, time.perf_counter() - start
 
-        found = PREDICTIONS.put((look.model, key), _in_engine("predict", work, poll))
+        found = PREDICTIONS.put((look.model, key), in_engine("predict", work, poll))
     return found
 
 

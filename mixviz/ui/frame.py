@@ -1,6 +1,6 @@
 """What every page has in common: navigation, sidebar, notices. Light: no torch, no classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 import streamlit as st
@@ -10,7 +10,8 @@ from mixviz.ui.state import Field
 
 HOME = "app.py"
 PUZZLE_MIX = "pages/1_Puzzle_Mix.py"
-PAGES = {HOME: "Mix", PUZZLE_MIX: "Puzzle Mix"}
+GUIDED_MIXUP = "pages/2_GuidedMixup.py"
+PAGES = {HOME: "Mix", PUZZLE_MIX: "Puzzle Mix", GUIDED_MIXUP: "GuidedMixup"}
 
 STYLE = """
 <style>
@@ -96,7 +97,7 @@ class Page:
 
 
 def open_page(file: str, title: str, words: str) -> Page:
-    """Open a page: title, navigation, and the pictures in the sidebar."""
+    """Open a page: title, navigation, and the head of the sidebar."""
     st.set_page_config(
         page_title="mixviz" if file == HOME else f"{title} · mixviz",
         layout="wide",
@@ -110,17 +111,24 @@ def open_page(file: str, title: str, words: str) -> Page:
         for other, name in PAGES.items():
             st.page_link(other, label=name, query_params=shared)
     st.html(f'<h1 class="mv-title">{title}&ensp;<span>{words}</span></h1>')
-    with st.sidebar:
-        with st.container(
+    with (
+        st.sidebar,
+        st.container(
             horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
-        ):
-            st.markdown("**mixviz**")
-            st.button("Reset all", key="reset", type="tertiary", on_click=_reset, args=(page,))
-        pictures.ask()
+        ),
+    ):
+        st.markdown("**mixviz**")
+        st.button("Reset all", key="reset", type="tertiary", on_click=_reset, args=(page,))
     return page
 
 
-def run(file: str, title: str, words: str, body: str) -> None:
+def run(
+    file: str,
+    title: str,
+    words: str,
+    body: str,
+    sidebar: Callable[[], None] = pictures.ask,
+) -> None:
     """Draw a whole page.
 
     Args:
@@ -129,8 +137,11 @@ def run(file: str, title: str, words: str, body: str) -> None:
         words: one sentence beside it.
         body: the module with `fields()` and `show(page)` of this page. It is imported by name,
             after the title and the pictures have been sent: loading torch takes a second or two.
+        sidebar: draws what of the sidebar needs no torch; the choice of a pair unless given.
     """
     page = open_page(file, title, words)
+    with st.sidebar:
+        sidebar()
     notices = st.container()
     module = import_module(body)
     page.take_last(module.fields())

@@ -134,10 +134,16 @@ def thumbnail(picture_id: str, place: tuple[float, float, float] = (0.5, 0.5, 1.
 
 
 def _take_uploads() -> None:
-    """Decode what came in; the good become A and B in turn, the bad get a sentence."""
+    """Take in what came; the good become A and B in turn."""
+    for side, picture_id in zip(SIDES, take_files(), strict=False):
+        choose(side, picture_id)
+
+
+def take_files() -> list[str]:
+    """Decode what the uploader holds; return the ids of the good, the bad get a sentence."""
     turn = st.session_state.setdefault("upload-turn", 0)
     files = st.session_state.get(f"upload-{turn}") or []
-    sides = iter(SIDES)
+    taken_in = []
     for file in files:
         try:
             taken = decode_upload(file.getvalue(), file.name)
@@ -148,10 +154,10 @@ def _take_uploads() -> None:
         except UploadError as problem:
             state.notify(str(problem))
             continue
-        if side := next(sides, None):
-            choose(side, picture_id)
+        taken_in.append(picture_id)
     # A new key forgets the files: what is worth keeping has been decoded.
     st.session_state["upload-turn"] = turn + 1
+    return taken_in
 
 
 @st.dialog("Pictures", width="large")
@@ -223,7 +229,7 @@ def ask() -> None:
         with st.popover("Crop"):
             for side in SIDES:
                 _ask_crop(side)
-            _ask_size()
+            ask_size()
     with st.expander("Add your own"):
         turn = st.session_state.setdefault("upload-turn", 0)
         st.file_uploader(
@@ -247,7 +253,8 @@ def _ask_crop(side: str) -> None:
         state.kept()[field.key] = st.slider(words, low, high, step=0.05, key=key)
 
 
-def _ask_size() -> None:
+def ask_size() -> None:
+    """Draw the choice of the working size."""
     key = state.widget_key("pair.size")
     st.session_state.setdefault(key, state.get(BY_NAME["size"]))
     state.kept()["pair.size"] = st.segmented_control(
