@@ -283,7 +283,8 @@ def _turn_knobs(page: Any, grid: str, moves: int, waits: bool) -> list[tuple[Cel
             focused = knob
         page.evaluate("mixvizBench.arm()")
         page.keyboard.press(key)
-        _await(page, f"mixvizBench.move.{'sweep' if waits else 'picture'} !== null")
+        for mark in ("picture", *(("sweep",) if waits else ())):
+            _await(page, f"mixvizBench.move.{mark} !== null")
         taken[knob].append(page.evaluate("mixvizBench.move"))
         if waits:
             page.wait_for_timeout(60)
