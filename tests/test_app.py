@@ -23,6 +23,12 @@ FIELDS: dict[str, Field] = {
 NOTED: dict[str, Knob | Choice | Switch] = notes(PuzzleMixParams, Knob, Choice, Switch)
 
 
+@pytest.fixture(autouse=True)
+def _no_browser_to_wait_for(monkeypatch):
+    monkeypatch.setattr(puzzle, "HEAD_START", 0)
+    monkeypatch.setattr(puzzle, "FIRST_HEAD_START", 0)
+
+
 def opened(page: str | None = PUZZLE_MIX, **query: str) -> AppTest:
     """Open a page by its link, in a session of its own."""
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
@@ -225,4 +231,7 @@ def test_whatever_a_link_says_is_read_mended_or_refused(name, text):
         value = field.repair(text) if field.repair else None
         if value is None:
             return
-    assert field.parse(field.write(value)) == pytest.approx(value, rel=1e-5), "and stays so"
+    again = field.parse(field.write(value))
+    # Only numbers may lose digits on the way; a name must come back as it is.
+    expected = pytest.approx(value, rel=1e-5) if isinstance(value, int | float) else value
+    assert again == expected, "and stays so"

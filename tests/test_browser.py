@@ -193,6 +193,7 @@ def test_a_control_changes_the_picture_and_the_link_keeps_it(desk, name):
     else:
         desk.widget("reset").locator("button").click()
     desk.expect_total(before)
+    desk.wait()
     scene, drawn = desk.see("scene"), desk.pixels("mix")
     if NOTED[name].advanced:
         desk.unfold("Advanced")

@@ -256,7 +256,6 @@ def show(page: Page) -> None:
     page.finish()
     if bench is not None:
         _picture(page)
-        st.session_state["picture-drawn"] = True
 
 
 @st.fragment(key=PICTURE)
@@ -274,6 +273,8 @@ def _picture(page: Page) -> None:
     # The browser draws what has come before it looks at what comes next: let the picture go
     # ahead of the charts, the more so when their library still has to be loaded.
     is_first = not st.session_state.get("picture-drawn")
+    # From here on the fragment can run alone, even if a hasty visitor ends this run early.
+    st.session_state["picture-drawn"] = True
     if is_first:
         with sweep:
             _send_sweep(bench, params, scene)
