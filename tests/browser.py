@@ -273,7 +273,9 @@ class Visit:
     def _rest(self, locator: Locator) -> None:
         """Wait until something moves no more: a menu closes when the page scrolls under it."""
         place = None
-        while place != (place := locator.bounding_box()):
+        for _ in range(25):
+            if place == (place := locator.bounding_box()):
+                return
             self.page.wait_for_timeout(200)
 
     def select(self, key: str, option: str) -> None:
