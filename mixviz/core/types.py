@@ -22,6 +22,8 @@ class Pair:
         y0, y1: their labels, as class indices.
         g0, g1: signed gradients of the loss with respect to the images.
         c0, c1: class activation maps.
+        f0, f1: feature maps at the layer where Manifold Mixup mixes.
+        q0, q1: saliency percentiles that a policy, or a search, chose for RL-Mix.
     """
 
     x0: Float[Tensor, "b 3 h w"]
@@ -34,3 +36,7 @@ class Pair:
     g1: Float[Tensor, "b 3 h w"] | None = None
     c0: Float[Tensor, "b h w"] | None = None
     c1: Float[Tensor, "b h w"] | None = None
+    f0: Float[Tensor, "b c u v"] | None = None
+    f1: Float[Tensor, "b c u v"] | None = None
+    q0: Float[Tensor, " b"] | None = None
+    q1: Float[Tensor, " b"] | None = None

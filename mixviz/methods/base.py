@@ -88,6 +88,9 @@ class Method:
         laws: what it obeys beyond the laws of all methods.
         params: its parameters.
         mix: the method itself.
+        draw: parameters for so many items of a training batch, drawn from a generator, λ from
+            Beta(alpha, alpha).
+        alpha: what the paper trains with, where it names one.
         presets: names of sets of parameters, made for a block of the default grid with the given
             side in pixels; the first is the opening one. Without any, the defaults open.
         noise: what it adds to the images before their saliency is taken, or None for nothing.
@@ -102,6 +105,8 @@ class Method:
     laws: frozenset[Law]
     params: type[Params]
     mix: Callable[[Pair, Any], MixTrace]
+    draw: Callable[[torch.Generator, int, float], Any]
+    alpha: float = 1.0
     noise: Callable[[tuple[Tensor, Tensor], Any], tuple[Tensor, Tensor] | None] = no_noise
     presets: Mapping[str, Callable[[int], Params]] = field(default_factory=dict)
 
@@ -121,3 +126,20 @@ def blend(
     share = mask.double().mean((1, 2))
     weights = torch.stack((1 - share, share), 1).to(mask.dtype)
     return trace(mixed=mixed, mask=mask, weights=weights, **steps)
+
+
+def draw(method: Method, rng: torch.Generator, items: int = 1, alpha: float | None = None) -> Any:
+    """Draw parameters as training does, for so many items of a batch.
+
+    Args:
+        method: a row of the menu.
+        rng: where the chance comes from.
+        items: how many items the batch has.
+        alpha: λ comes from Beta(alpha, alpha), where the method uses λ; the paper's unless given.
+
+    Raises:
+        ValueError: unless items ≥ 1 and alpha > 0.
+    """
+    if items < 1:
+        raise ValueError(f"items must be at least 1, got {items}")
+    return method.draw(rng, items, method.alpha if alpha is None else alpha)

@@ -6,6 +6,7 @@ Kang and Kim, AAAI 2023, arXiv:2306.16612. The source s is image 0, the target t
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -126,6 +127,11 @@ def mix(pair: Pair, params: GuidedMixupParams) -> GuidedMixupTrace:
     )
 
 
+def draw(rng: torch.Generator, items: int, alpha: float) -> GuidedMixupParams:
+    """Return the paper's parameters: nothing here is left to chance."""
+    return GuidedMixupParams()
+
+
 METHOD = Method(
     slug="guidedmixup",
     title="GuidedMixup",
@@ -136,4 +142,5 @@ METHOD = Method(
     laws=frozenset({Law.WEIGHTS_ARE_MASK_MEANS, Law.SELF_MIX, Law.MIRROR}),
     params=GuidedMixupParams,
     mix=mix,
+    draw=draw,
 )

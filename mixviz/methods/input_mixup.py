@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from mixviz.core.blocks import check_finite
+from mixviz.core.draws import draw_lam
 from mixviz.core.types import Pair
 from mixviz.methods.base import Lam, Law, Method, MixTrace, blend
 from mixviz.spec import Params
@@ -30,6 +31,11 @@ def mix(pair: Pair, params: InputMixupParams) -> MixTrace:
     return blend(MixTrace, (pair.x0, pair.x1), mask)
 
 
+def draw(rng: torch.Generator, items: int, alpha: float) -> InputMixupParams:
+    """Draw λ for each item."""
+    return InputMixupParams(draw_lam(alpha, items, rng))
+
+
 METHOD = Method(
     slug="input_mixup",
     title="Input Mixup",
@@ -40,4 +46,5 @@ METHOD = Method(
     laws=frozenset(Law),
     params=InputMixupParams,
     mix=mix,
+    draw=draw,
 )

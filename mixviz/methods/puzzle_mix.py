@@ -21,6 +21,7 @@ from mixviz.core.blocks import (
     move_blocks,
     pool_to_blocks,
 )
+from mixviz.core.draws import draw_grid, draw_lam
 from mixviz.core.energy import (
     DATA_TERMS,
     LocalCosts,
@@ -538,6 +539,11 @@ def as_released(block: int) -> PuzzleMixParams:
     )
 
 
+def draw(rng: torch.Generator, items: int, alpha: float) -> PuzzleMixParams:
+    """Draw λ for each item and one grid for the batch."""
+    return PuzzleMixParams(lam=draw_lam(alpha, items, rng), grid=draw_grid(rng))
+
+
 METHOD = Method(
     slug="puzzle_mix",
     title="Puzzle Mix",
@@ -548,6 +554,7 @@ METHOD = Method(
     laws=frozenset({Law.WEIGHTS_ARE_MASK_MEANS, Law.ENDPOINTS, Law.MIRROR}),
     params=PuzzleMixParams,
     mix=mix,
+    draw=draw,
     noise=noise,
     presets=MappingProxyType({"moves": opening, "paper": as_printed, "released code": as_released}),
 )
