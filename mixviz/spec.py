@@ -6,6 +6,7 @@ sliders, the URL, presets and tests, so that a default or a range stands in one 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import inf
 from sys import float_info
 from typing import Any, Literal, TypeVar, get_type_hints
@@ -71,12 +72,15 @@ class Panel:
 
 def notes(cls: type, *kinds: type[Note]) -> dict[str, Note]:
     """Return the notes of the given kinds of a dataclass by field name, in declaration order."""
-    return {
-        name: note
-        for name, hint in get_type_hints(cls, include_extras=True).items()
-        for note in getattr(hint, "__metadata__", ())
-        if isinstance(note, kinds)
-    }
+    return {name: note for name, note in _all_notes(cls) if isinstance(note, kinds)}
+
+
+@cache  # resolving annotations takes a millisecond, and every mix checks its parameters
+def _all_notes(cls: type) -> tuple[tuple[str, Any], ...]:
+    hints = get_type_hints(cls, include_extras=True)
+    return tuple(
+        (name, note) for name, hint in hints.items() for note in getattr(hint, "__metadata__", ())
+    )
 
 
 def _is_number(value: object) -> bool:

@@ -45,7 +45,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 # Streamlit asks for these below the page's own path first, when a page is opened by its link.
-KNOWN_404 = re.compile(r"^http://127\.0\.0\.1:\d+/Puzzle_Mix/_stcore/(health|host-config)$")
+KNOWN_404 = re.compile(r"^http://127\.0\.0\.1:\d+/[A-Za-z_]+/_stcore/(health|host-config)$")
 PICTURE = 15_000  # ms that a new picture may take on a busy machine
 PUZZLE_MIX = "/Puzzle_Mix"
 
@@ -178,7 +178,8 @@ class Visit:
             expect(self.stage).to_have_attribute("data-ready", "true", timeout=60_000)
             expect(self.stage).to_have_attribute("data-frames", "51", timeout=60_000)
         else:
-            expect(self.page.locator("[data-first]")).to_be_visible(timeout=60_000)
+            done = self.page.locator("[data-first], [data-pick]")
+            expect(done).to_be_visible(timeout=60_000)
         self.settle()
 
     def settle(self) -> None:

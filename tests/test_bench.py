@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mixviz.bench import browser, command, report, sight, solvers, steps
+from mixviz.bench import browser, command, pairing, report, sight, solvers, steps
 from mixviz.bench.report import Table
 from mixviz.core import mask
 from mixviz.core.blocks import check_finite, identity_plan, move_blocks
@@ -63,6 +63,16 @@ def test_a_step_is_its_solvers_and_the_rest():
     own = [r["ms per step"] for r in parts.records()]
     assert len(own) == 5
     assert own == sorted(own, reverse=True)
+
+
+def test_pairing_is_timed_by_the_size_of_the_batch_and_within_a_step():
+    pairing_table, step = pairing.pairings(counts=(4, 6), sizes=(16,), batch=4, repeats=2)
+    records = pairing_table.records()
+    assert [r["batch"] for r in records] == [4, 6]
+    assert timed(records, "distances ms", "greedy ms", "improved ms", "both ms")
+    parts = {r["part"]: r["ms"] for r in step.records()}
+    assert list(parts) == ["saliency", "blur", "pairing", "mix", "all"]
+    assert max(value for name, value in parts.items() if name != "all") < parts["all"] < math.inf
 
 
 def test_saliency_is_timed_in_a_new_process_and_warm():

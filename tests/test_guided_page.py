@@ -72,10 +72,21 @@ def test_every_solver_is_shown(solver):
 
 
 def test_the_picked_pair_and_the_step_come_from_the_link():
-    app = open_page(pick="3", step="2", batch="sample-8")
+    app = open_page(pick="3", batch="sample-8")
     assert said(app).count("Rocket (4) is mixed with") == 1
+    assert app.select_slider(key="guided-step").value is None
+
+
+def test_a_step_of_the_greedy_is_the_pair_looked_at():
+    app = open_page(pick="3", step="2", batch="sample-8")
     assert app.select_slider(key="guided-step").value == 2
-    assert any("is struck out" in caption.value for caption in app.caption)
+    (row,) = [caption.value for caption in app.caption if "is struck out" in caption.value]
+    source = row.partition("Row ")[2].partition(":")[0]
+    assert f"{source} is mixed with" in said(app)
+    other = next(i for i in range(8) if f"({i + 1})" not in source)
+    app.button(key=f"show-{other}").click().run()
+    assert f"({other + 1}) is mixed with" in said(app)
+    assert app.select_slider(key="guided-step").value is None
 
 
 def test_a_button_of_the_gallery_picks_its_pair():
@@ -104,7 +115,7 @@ def test_lambda_is_disabled_with_its_reason():
 
 def test_missing_uploads_are_named_and_the_rest_stays():
     app = open_page(batch="cat,coffee,cup,u-0123456789abcdef")
-    assert any("1 uploaded pictures" in warning.value for warning in app.warning)
+    assert any("not on this server: 1" in warning.value for warning in app.warning)
     assert "3 pictures" in said(app)
 
 
@@ -115,7 +126,7 @@ def test_the_same_picture_twice_is_said():
 
 def test_the_ring_has_one_arrow_trace_and_all_pictures():
     count = 7
-    partner = [(i + 1) % count for i in range(count)]
+    partner = {i: (i + 1) % count for i in range(count)}
     distances = np.random.default_rng(0).random((count, count))
     distances += distances.T
     names = list(SAMPLES)[:count]
@@ -127,7 +138,28 @@ def test_the_ring_has_one_arrow_trace_and_all_pictures():
     assert sorted(arrows[0].customdata) == list(range(count))
     assert len(figure.layout.images) == count
     assert not figure.layout.annotations
-    table = charts.matrix(range(count), partner, distances, names, 2, [0, 1], charts.LIGHT)
+    table = charts.matrix(range(count), partner, distances, names, 2, [0, 1], 1, charts.LIGHT)
     marks = table.data[1]
-    assert list(zip(marks.y, marks.x, strict=True)) == list(enumerate(partner))
+    assert dict(zip(marks.y, marks.x, strict=True)) == partner
     assert np.isnan(np.diag(np.array(table.data[0].z, dtype=float))).all()
+
+
+def test_while_the_greedy_walks_the_ring_holds_its_edges_so_far():
+    partner = {4: 1, 1: 0}
+    distances = 1 - np.eye(5)
+    names = list(SAMPLES)[:5]
+    figure = charts.ring(range(5), partner, distances, names, ["data:,"] * 5, 1, charts.DARK)
+    arrows, nodes = (t for t in figure.data if t.mode == "markers")
+    assert sorted(arrows.customdata) == [1, 4]
+    assert sum("not paired yet" in words for words in nodes.text) == 3
+    table = charts.matrix(range(5), partner, distances, names, 1, [4], None, charts.DARK)
+    assert list(table.data[1].customdata) == [1, 4]
+    assert len(table.layout.shapes) == 2  # the pair looked at, and the column struck out
+
+
+def test_both_saliencies_of_the_pair_are_shown():
+    app = open_page(batch="sample-8")
+    bodies = [element.proto.body for element in app.get("html")]
+    (both,) = [body for body in bodies if "data-sources" in body]
+    assert both.count("<figure") == 6
+    assert both.count("distance") == 2

@@ -54,6 +54,26 @@ TURNING = (
     "messages",
 )
 PATIENCE = 30_000  # ms
+SOLVERS = ("exact", "random", "greedy")
+# Resolves with the milliseconds from the next Enter to the frame that shows another pairing.
+REPAIRED = """
+() => {
+  const chart = () => document.querySelector("[class*=st-key-matrix-] .js-plotly-plot");
+  const pairs = () => JSON.stringify([...(chart()?.data[1].x ?? [])]);
+  const before = pairs();
+  let start = null;
+  const take = (event) => { if (event.key === "Enter") start ??= event.timeStamp; };
+  addEventListener("keydown", take, { capture: true });
+  window.mixvizRepaired = new Promise((resolve) => {
+    const look = () => {
+      if (start === null || pairs() === before) return requestAnimationFrame(look);
+      removeEventListener("keydown", take, { capture: true });
+      requestAnimationFrame(() => resolve(performance.now() - start));
+    };
+    look();
+  });
+}
+"""
 
 
 def browser(repeats: int = 5, moves: int = 36, grids: Sequence[int] = (16, 8)) -> list[Table]:
@@ -207,6 +227,8 @@ def _on_a_warm_server(chromium: Any, moves: int, grids: Sequence[int]) -> list[T
         with _visit(chromium, f"{address}/Puzzle_Mix") as page:
             _await_sweep(page)
             pictures = _choose_pictures(page)
+        with _visit(chromium, f"{address}/GuidedMixup?batch=sample-32") as page:
+            solvers = _change_solvers(page, moves // len(SOLVERS))
     return [
         Table(
             f"Scrubbing λ, {moves} moves, ms",
@@ -222,6 +244,11 @@ def _on_a_warm_server(chromium: Any, moves: int, grids: Sequence[int]) -> list[T
             "A new picture, from the key to its saliency on screen, ms",
             ("pictures", "p50", "p95", "worst"),
             (pictures,),
+        ),
+        Table(
+            "Another pairing of 32 pictures, from the key to the frame that shows it, ms",
+            ("changes", "p50", "p95", "worst"),
+            (solvers,),
         ),
     ]
 
@@ -328,4 +355,24 @@ def _choose_pictures(page: Any, limit: int = 8) -> tuple[Cell, ...]:
         _await(page, "mixvizBench.move.sweep !== null")
         taken.append(page.evaluate("mixvizBench.move.picture") / 1e3)
         page.wait_for_timeout(200)
+    return (len(taken), *(milliseconds(taken, share) for share in (50, 95, 100)))
+
+
+def _change_solvers(page: Any, rounds: int) -> tuple[Cell, ...]:
+    """Choose one pairing solver after another; the next always pairs otherwise."""
+    taken: list[float] = []
+    page.locator("[data-pick]").wait_for()
+    quiet = page.locator("[data-testid=stApp][data-test-script-state=notRunning]")
+    box = page.locator(".st-key-guided-solver input").first
+    for turn in range(rounds * len(SOLVERS) + 1):
+        quiet.wait_for()
+        page.wait_for_timeout(300)
+        box.click()
+        box.fill(SOLVERS[turn % len(SOLVERS)])
+        page.locator("[role=option]").first.wait_for()
+        page.evaluate(REPAIRED)
+        page.keyboard.press("Enter")
+        milliseconds_taken = page.evaluate("window.mixvizRepaired")
+        if turn:  # the first draws the solver for the first time
+            taken.append(milliseconds_taken / 1e3)
     return (len(taken), *(milliseconds(taken, share) for share in (50, 95, 100)))

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mixviz.bench import browser, report, sight, solvers, steps
+from mixviz.bench import browser, pairing, report, sight, solvers, steps
 from mixviz.bench.report import Table
 
 SECTIONS: Mapping[str, Callable[[], list[Table]]] = {
     "masks": solvers.masks,
     "steps": steps.steps,
     "algorithm1": solvers.algorithm1,
+    "pairing": pairing.pairings,
     "saliency": sight.saliency,
     "browser": browser.browser,
 }

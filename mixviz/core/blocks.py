@@ -26,9 +26,11 @@ def sum_to_one(maps: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
     """Scale each map to sum 1; a map that is zero everywhere becomes uniform."""
     total = maps.flatten(1).sum(1)
     shape = (-1,) + (1,) * (maps.ndim - 1)
-    uniform = torch.full_like(maps, 1 / max(maps[0].numel(), 1))
-    scaled = maps / total.where(total > 0, 1).view(shape)
-    return torch.where((total > 0).view(shape), scaled, uniform)
+    empty = total <= 0
+    if not bool(empty.any()):  # nearly always, and one pass over the maps instead of three
+        return maps / total.view(shape)
+    scaled = maps / total.masked_fill(empty, 1).view(shape)
+    return scaled.masked_fill_(empty.view(shape), 1 / max(maps[0].numel(), 1))
 
 
 def pool_to_blocks(

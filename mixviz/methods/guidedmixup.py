@@ -93,11 +93,11 @@ def blur(
     return sum_to_one(maps)
 
 
-def _flags(pair: Pair, nothing: Bool[Tensor, "b h w"]) -> dict[str, tuple[int, ...]]:
+def _flags(pair: Pair, nothing: Bool[Tensor, " b"]) -> dict[str, tuple[int, ...]]:
     found = {
         "flat_saliency_0": is_flat(pair.s0),
         "flat_saliency_1": is_flat(pair.s1),
-        "no_saliency": nothing.flatten(1).any(1).nonzero().flatten().tolist(),
+        "no_saliency": nothing.nonzero().flatten().tolist(),
     }
     return {name: tuple(items) for name, items in found.items() if items}
 
@@ -115,8 +115,10 @@ def mix(pair: Pair, params: GuidedMixupParams) -> GuidedMixupTrace:
     check_finite("x1", pair.x1)
     z0, z1 = blur("s0", pair.s0, params), blur("s1", pair.s1, params)
     both = z0 + z1
-    nothing = both == 0
-    share = (z1 / both).masked_fill_(nothing, 0.5)
+    nothing = both.amin((1, 2)) == 0
+    share = z1 / both
+    if bool(nothing.any()):
+        share.masked_fill_(both == 0, 0.5)
     return blend(
         GuidedMixupTrace,
         (pair.x0, pair.x1),

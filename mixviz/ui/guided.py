@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
@@ -110,6 +110,18 @@ def _write_batch(items: tuple[Item, ...]) -> str:
     return ",".join(whole)
 
 
+def batch_around_the_pair() -> str:
+    """Return, as in a URL, a batch of eight that begins with the pair the other pages look at."""
+    fields = {name: state.get(field) for name, field in pictures.BY_NAME.items()}
+    pair = [
+        Item(fields[side], *(fields[f"{side}{name}"] for name in ("x", "y", "zoom")))
+        for side in "ab"
+    ]
+    taken = {item.picture for item in pair}
+    others = [item for item in sample_batch(len(SAMPLES)) if item.picture not in taken]
+    return _write_batch((*pair, *others[: 8 - len(pair)]))
+
+
 def _read_index(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) < MOST:
         return int(text)
@@ -149,7 +161,7 @@ def _batch() -> tuple[Item, ...]:
     )
     if len(here) < len(items):
         state.notify(
-            f"{len(items) - len(here)} uploaded pictures of the link are not on this server; "
+            f"Uploaded pictures of the link that are not on this server: {len(items) - len(here)}; "
             "upload them again to see the same batch."
         )
     return here if len(here) >= LEAST else sample_batch(8)
@@ -217,11 +229,19 @@ def _add_bundled() -> None:
 
 
 def _choose(name: str, label: str, options: Mapping[str, str], help_text: str) -> None:
-    key = state.widget_key(f"guided.{name}")
-    st.session_state.setdefault(key, _get(name))
-    st.selectbox(
+    key = _hold(name, options)
+    state.kept()[BY_NAME[name].key] = st.selectbox(
         label, list(options), format_func=lambda one: options[one], key=key, help=help_text
     )
+
+
+def _hold(name: str, options: Container[Any]) -> str:
+    """Give a widget the value that is kept, and return its key."""
+    key = state.widget_key(BY_NAME[name].key)
+    st.session_state.setdefault(key, _get(name))
+    if st.session_state[key] not in options:
+        st.session_state[key] = BY_NAME[name].default
+    return key
 
 
 def _ask() -> None:
@@ -236,9 +256,10 @@ def _ask() -> None:
         del options["exact"]
     _choose("solver", "Pairing", options, "random is what the released CIFAR code really does.")
     if _get("solver") == "random":
-        key = state.widget_key("guided.draw")
-        st.session_state.setdefault(key, _get("draw"))
-        st.number_input("Draw", 0, MOST - 1, key=key, help="The seed of the permutation.")
+        key = _hold("draw", range(MOST))
+        state.kept()["guided.draw"] = st.number_input(
+            "Draw", 0, MOST - 1, key=key, help="The seed of the permutation."
+        )
     _choose("source", "Saliency", SOURCES, "SR needs no classifier; AP asks it once per picture.")
     knobs.ask(SLUG, METHOD.opening(1), ("blur_kernel", "blur_sigma"))
     _choose("order", "Order of the ring", ORDERS, "The matrix follows the same order.")
@@ -253,9 +274,9 @@ def _ask() -> None:
     st.caption("λ is not used: the label is independent of it.")
 
 
-def _saliency(items: Sequence[Item]) -> Tensor:
+def _saliency(items: Sequence[Item], source: str) -> Tensor:
     """Return the maps (M, h, w), the ones not known yet computed in chunks under a bar."""
-    source, size = _get("source"), pictures.size()
+    size = pictures.size()
     model = classifier.model() if source == "gradient" else ""
     keys = [(item.framing(), size, source, model) for item in items]
     held = {pictures.picture(item.picture).digest: pictures.picture(item.picture) for item in items}
@@ -331,7 +352,7 @@ def show(page: Page) -> None:
         _ask()
     params = cast(GuidedMixupParams, knobs.params(SLUG, METHOD.opening(1)))
     try:
-        maps = _saliency(items)
+        maps = _saliency(items, _get("source"))
     except zoo.ZooError as problem:
         st.error(str(problem))
         return
@@ -341,18 +362,26 @@ def show(page: Page) -> None:
     solver = _get("solver") if _get("solver") in pairings else "greedy"
     shown = pairings[solver]
     partner = [int(j) for j in shown.partner]
-    pick = min(int(_get("pick")), len(items) - 1)
+    step = _step(shown)
+    pick = min(int(_get("pick")), len(items) - 1) if step is None else shown.steps[step].source
+    built = dict(enumerate(partner))
+    if step is not None:
+        built = {one.source: one.target for one in shown.steps[: step + 1]}
     order = _order(pairings["greedy"] if _get("order") == "greedy" else shown)
     names = [_name(item) for item in items]
     look = charts.DARK if st.context.theme.type == "dark" else charts.LIGHT
     _say(shown, partner, names, pick)
-    struck = _ask_step(shown, names)
+    _ask_step(shown, names)
+    struck = [] if step is None else [one.source for one in shown.steps[: step + 1]]
+    # The first step takes the largest distance of all rows.
+    scanned = pick if step else None
     weight = shown.distances.cpu().numpy()
-    ring = charts.ring(order, partner, weight, names, [_thumbnail(i) for i in items], pick, look)
-    grid = charts.matrix(order, partner, weight, names, pick, struck, look)
+    small = [_thumbnail(i) for i in items]
+    ring = charts.ring(order, built, weight, names, small, pick, look)
+    grid = charts.matrix(order, built, weight, names, pick, struck, scanned, look)
     # Above two dozen pictures the ring is a bird's nest: the matrix comes first.
     figures = [("ring", ring, "Who is mixed with whom"), ("matrix", grid, "Distances")]
-    who = "; ".join(f"{names[i]} to {names[j]}" for i, j in enumerate(partner))
+    who = "; ".join(f"{names[i]} to {names[j]}" for i, j in built.items())
     for column, (name, figure, title) in zip(
         st.columns(2, gap="large"), figures if len(items) <= 24 else figures[::-1], strict=True
     ):
@@ -370,8 +399,15 @@ def show(page: Page) -> None:
     page.finish()
     _show_solvers(pairings, solver, blurred, look)
     _show_pair(items, maps, partner, pick, params)
+    _show_sources([items[pick], items[partner[pick]]], params)
     _show_gallery(items, maps, partner, pick, params)
     _show_paper_versus_code()
+
+
+def _pick(index: int) -> None:
+    """Look at the pair of this source; that ends the walk through the greedy."""
+    state.put("guided.pick", index)
+    state.put("guided.step", None)
 
 
 def _order(pairing: Pairing) -> list[int]:
@@ -385,7 +421,7 @@ def _picked(chart: str) -> None:
         data = point.get("customdata")
         index = data[0] if isinstance(data, list) else data
         if isinstance(index, int):
-            state.put("guided.pick", index)
+            _pick(index)
 
 
 def _say(pairing: Pairing, partner: list[int], names: list[str], pick: int) -> None:
@@ -402,31 +438,43 @@ def _say(pairing: Pairing, partner: list[int], names: list[str], pick: int) -> N
     st.html(f'<div class="mv-small" data-pick="{pick}">{escape(" ".join(words))}</div>')
 
 
-def _ask_step(pairing: Pairing, names: list[str]) -> list[int]:
-    """Walk through the greedy; return the columns struck out at the step."""
+def _step(pairing: Pairing) -> int | None:
+    """Return the step of the greedy that is looked at, None for its result."""
+    step = _get("step")
+    return step if step is not None and step < len(pairing.steps) else None
+
+
+def _ask_step(pairing: Pairing, names: list[str]) -> None:
+    """Walk through the greedy."""
     if not pairing.steps:
-        return []
-    key = state.widget_key("guided.step")
+        return
     last = len(pairing.steps)
-    st.session_state.setdefault(key, _get("step"))
     options: list[int | None] = [None, *range(last)]
-    if st.session_state[key] not in options:
-        st.session_state[key] = None
-    step = st.select_slider(
+    key = _hold("step", options)
+    step = state.kept()["guided.step"] = st.select_slider(
         "Step through the greedy",
         options,
         format_func=lambda at: "result" if at is None else f"{at + 1} of {last}",
         key=key,
     )
     if step is None:
-        return []
+        return
     one = pairing.steps[step]
-    st.caption(
-        f"Row {names[one.source]} ({one.source + 1}): its farthest picture left is "
-        f"{names[one.target]} ({one.target + 1}), distance {one.distance:.4f}. The column of the "
-        "row just used is struck out, so that nobody comes back before the end."
+    row, target = (
+        f"{names[one.source]} ({one.source + 1})",
+        f"{names[one.target]} ({one.target + 1})",
     )
-    return [taken.source for taken in pairing.steps[: step + 1]]
+    scanned = (
+        f"All rows: the largest distance is from {row} to {target}"
+        if step == 0
+        else f"Row {row}: all others are taken, the cycle closes with {target}"
+        if step == last - 1
+        else f"Row {row}: its farthest picture left is {target}"
+    )
+    st.caption(
+        f"{scanned}, distance {one.distance:.4f}. The column of the row just used is struck out, "
+        "so that nobody comes back before the end."
+    )
 
 
 def _overlap(blurred: Tensor, partner: Tensor) -> float:
@@ -517,6 +565,35 @@ def _show_pair(
     )
 
 
+def _show_sources(pair: Sequence[Item], params: GuidedMixupParams) -> None:
+    """Show what either saliency says of the pair, blurred as it is compared."""
+    st.subheader(
+        "SR beside AP", help="The same two pictures seen by their spectrum and by the classifier."
+    )
+    figures, sentences = [], []
+    for source, title in SOURCES.items():
+        try:
+            blurred = blur("saliency", _saliency(pair, source), params)
+        except zoo.ZooError as problem:
+            st.warning(str(problem))
+            return
+        peak = float(blurred.quantile(0.995))
+        share = (blurred[1] / (blurred[0] + blurred[1])).nan_to_num(0.5)
+        short = title.partition("(")[2].rstrip(")")
+        figures += [
+            _figure(f'<span class="mv-tag">A</span> {short}', heat(blurred[0].numpy(), peak)),
+            _figure(f'<span class="mv-tag mv-b">B</span> {short}', heat(blurred[1].numpy(), peak)),
+            _figure(f"Mask by {short}", mask_colours(share.numpy())),
+        ]
+        distance = float(pair_distances(blurred)[0, 1])
+        sentences.append(f"{title}: distance {distance:.4f}, B gets {float(share.mean()):.1%}")
+    st.html(
+        f'<div class="mv-panels" data-sources="1">{"".join(figures)}</div>'
+        f'<div class="mv-small">{"; ".join(sentences)}. Choose at the left which of the two '
+        "the batch is paired by.</div>"
+    )
+
+
 def _shown(item: Item) -> NDArray[np.uint8]:
     digest = pictures.picture(item.picture)
     return compute.crop(item.framing(), pictures.size(), {digest.digest: digest})
@@ -556,8 +633,8 @@ def _show_gallery(
                     "Show",
                     key=f"show-{i}",
                     type="tertiary",
-                    on_click=state.put,
-                    args=("guided.pick", i),
+                    on_click=_pick,
+                    args=(i,),
                     disabled=i == pick,
                 )
                 st.button(

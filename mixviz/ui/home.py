@@ -10,8 +10,8 @@ from torch import Tensor
 from mixviz.core.blocks import sum_to_one
 from mixviz.methods import METHODS
 from mixviz.methods.base import MixTrace
-from mixviz.ui import classifier, compute, pictures, state
-from mixviz.ui.frame import PAGES, PUZZLE_MIX, Page
+from mixviz.ui import classifier, compute, guided, pictures, state
+from mixviz.ui.frame import GUIDED_MIXUP, PAGES, PUZZLE_MIX, Page
 from mixviz.ui.guesses import show_guesses
 from mixviz.ui.staging import CONTRACTS
 from mixviz.ui.state import Field
@@ -19,7 +19,7 @@ from mixviz.ui.workbench import Bench, prepare
 from mixviz.viz.draw import heat, mask_colours, to_png, to_rgb
 
 FIRST = "puzzle_mix"
-PAGE_OF = {FIRST: PUZZLE_MIX}
+PAGE_OF = {FIRST: PUZZLE_MIX, guided.SLUG: GUIDED_MIXUP}
 
 
 def fields() -> list[Field]:
@@ -128,4 +128,6 @@ def _show_tile(slug: str, trace: MixTrace) -> None:
     )
     if slug in PAGE_OF:
         shared = state.changed([*pictures.FIELDS, *classifier.FIELDS])
+        if slug == guided.SLUG:
+            shared |= {"batch": guided.batch_around_the_pair()}
         st.page_link(PAGE_OF[slug], label=f"Take {PAGES[PAGE_OF[slug]]} apart", query_params=shared)

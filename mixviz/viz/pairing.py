@@ -50,7 +50,7 @@ def _curve(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.f
 
 def ring(
     order: Sequence[int],
-    partner: Sequence[int],
+    partner: Mapping[int, int],
     distances: NDArray[np.float64],
     names: Sequence[str],
     thumbnails: Sequence[str],
@@ -62,7 +62,7 @@ def ring(
     Args:
         order: the pictures around the circle; it stays when the solver changes, so that the
             difference between solvers appears as chords.
-        partner: target of each picture.
+        partner: target of each picture; of some, while the pairing is being built.
         distances: ℓ₂ between saliency maps; the width of an edge.
         names: of the pictures.
         thumbnails: data URIs.
@@ -74,17 +74,15 @@ def ring(
     place = {i: np.array([np.cos(angle[i]), np.sin(angle[i])]) for i in order}
     size = min(0.62, 5.6 / count)  # side of a picture, in units of the radius
     figure = go.Figure()
-    weights = np.array([distances[i, partner[i]] for i in range(count)])
-    quarter = np.searchsorted(np.quantile(weights, (0.25, 0.5, 0.75)), weights)
+    weights = np.array([distances[i, j] for i, j in partner.items()])
+    limits = np.quantile(weights, (0.25, 0.5, 0.75))
+    quarter = dict(zip(partner, np.searchsorted(limits, weights), strict=True))
     inner = 1.08 - 0.6 * size
     for level, width in enumerate(WIDTHS):
         lines: list[NDArray[np.float64]] = []
-        for i in range(count):
-            if quarter[i] == level and partner[i] != i and i != picked:
-                lines += [
-                    _curve(inner * place[i], inner * place[partner[i]]),
-                    np.full((1, 2), None),
-                ]
+        for i, j in partner.items():
+            if quarter[i] == level and j != i and i != picked:
+                lines += [_curve(inner * place[i], inner * place[j]), np.full((1, 2), None)]
         if lines:
             points = np.concatenate(lines)
             figure.add_scatter(
@@ -94,7 +92,7 @@ def ring(
                 line={"width": width, "color": look.quiet},
                 hoverinfo="skip",
             )
-    if partner[picked] != picked:
+    if partner.get(picked, picked) != picked:
         chosen = _curve(inner * place[picked], inner * place[partner[picked]])
         figure.add_scatter(
             x=chosen[:, 0],
@@ -114,7 +112,7 @@ def ring(
 def _add_arrows(
     figure: go.Figure,
     place: Mapping[int, NDArray[np.float64]],
-    partner: Sequence[int],
+    partner: Mapping[int, int],
     distances: NDArray[np.float64],
     names: Sequence[str],
     inner: float,
@@ -123,14 +121,14 @@ def _add_arrows(
 ) -> None:
     """One scatter for all arrows; an arrow stands near the target and can be selected."""
     tips, colours, turns, data, words = [], [], [], [], []
-    for i, j in enumerate(partner):
+    for i, j in partner.items():
         if i == j:
             continue
         curve = _curve(inner * place[i], inner * place[j])
         tip, before = curve[-4], curve[-6]
         tips.append(tip)
         turns.append(90 - np.degrees(np.arctan2(*(tip - before)[::-1])))
-        mutual = partner[j] == i
+        mutual = partner.get(j) == i
         colours.append(look.text if i == picked else WARNING if mutual else "#8A93A0")
         data.append(i)
         twin = " (each other's partner)" if mutual else ""
@@ -160,7 +158,7 @@ def _add_nodes(
     figure: go.Figure,
     order: Sequence[int],
     place: Mapping[int, NDArray[np.float64]],
-    partner: Sequence[int],
+    partner: Mapping[int, int],
     names: Sequence[str],
     thumbnails: Sequence[str],
     size: float,
@@ -168,8 +166,9 @@ def _add_nodes(
     look: Look,
 ) -> None:
     outline = dict.fromkeys(order, look.quiet)
-    outline |= {i: WARNING for i in order if partner[i] == i}
-    outline[partner[picked]] = ORANGE
+    outline |= {i: WARNING for i, j in partner.items() if i == j}
+    if picked in partner:
+        outline[partner[picked]] = ORANGE
     outline[picked] = BLUE
     figure.add_scatter(
         x=[1.12 * place[i][0] for i in order],
@@ -182,12 +181,7 @@ def _add_nodes(
             "line": {"width": 3, "color": [outline[i] for i in order]},
         },
         customdata=list(order),
-        text=[
-            f"{names[i]}, paired with itself"
-            if partner[i] == i
-            else f"{names[i]} → {names[partner[i]]}"
-            for i in order
-        ],
+        text=[_node_words(names, i, partner.get(i)) for i in order],
         hovertemplate="%{text}<extra></extra>",
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 1}},
@@ -208,21 +202,29 @@ def _add_nodes(
         )
 
 
+def _node_words(names: Sequence[str], i: int, j: int | None) -> str:
+    if j is None:
+        return f"{names[i]}, not paired yet"
+    return f"{names[i]}, paired with itself" if i == j else f"{names[i]} → {names[j]}"
+
+
 def matrix(
     order: Sequence[int],
-    partner: Sequence[int],
+    partner: Mapping[int, int],
     distances: NDArray[np.float64],
     names: Sequence[str],
     picked: int,
     struck: Sequence[int],
+    scanned: int | None,
     look: Look,
 ) -> go.Figure:
     """Draw the distances, the chosen target of each row marked; rows and columns as in the ring.
 
-    Columns that the greedy has struck out at the step looked at are darkened; the other arguments
-    are those of the ring.
+    Columns that the greedy has struck out at the step looked at are darkened and the row it
+    scanned is outlined; the other arguments are those of the ring.
     """
     at = {i: row for row, i in enumerate(order)}
+    sources = [i for i in order if i in partner]
     shown = distances[np.ix_(order, order)].astype(float)
     np.fill_diagonal(shown, np.nan)
     labels = [f"{names[i]} ({i + 1})" for i in order]
@@ -242,8 +244,8 @@ def matrix(
     )
     pixel = max(5, min(16, 240 / len(order)))
     figure.add_scatter(
-        x=[at[partner[i]] for i in order],
-        y=[at[i] for i in order],
+        x=[at[partner[i]] for i in sources],
+        y=[at[i] for i in sources],
         mode="markers",
         marker={
             "symbol": "circle-open",
@@ -251,21 +253,31 @@ def matrix(
             "color": "#fff",
             "line": {"width": 2, "color": "#fff"},
         },
-        customdata=list(order),
-        text=[f"{names[i]} → {names[partner[i]]}: {distances[i, partner[i]]:.4f}" for i in order],
+        customdata=sources,
+        text=[f"{names[i]} → {names[partner[i]]}: {distances[i, partner[i]]:.4f}" for i in sources],
         hovertemplate="%{text}<extra></extra>",
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 1}},
     )
-    x, y = at[partner[picked]], at[picked]
-    figure.add_shape(
-        type="rect",
-        x0=x - 0.5,
-        x1=x + 0.5,
-        y0=y - 0.5,
-        y1=y + 0.5,
-        line={"width": 3, "color": ORANGE},
-    )
+    if scanned is not None:
+        figure.add_shape(
+            type="rect",
+            x0=-0.5,
+            x1=len(order) - 0.5,
+            y0=at[scanned] - 0.5,
+            y1=at[scanned] + 0.5,
+            line={"width": 2, "color": "#fff", "dash": "dot"},
+        )
+    if picked in partner:
+        x, y = at[partner[picked]], at[picked]
+        figure.add_shape(
+            type="rect",
+            x0=x - 0.5,
+            x1=x + 0.5,
+            y0=y - 0.5,
+            y1=y + 0.5,
+            line={"width": 3, "color": ORANGE},
+        )
     for column in struck:
         figure.add_shape(
             type="rect",
