@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 from mixviz.samples import SAMPLES
 from mixviz.ui import frame, guided
 from mixviz.viz import pairing as charts
+from mixviz.viz.look import DARK, LIGHT
 
 ROOT = Path(__file__).parents[1]
 
@@ -131,14 +132,14 @@ def test_the_ring_has_one_arrow_trace_and_all_pictures():
     distances += distances.T
     names = list(SAMPLES)[:count]
     figure = charts.ring(
-        range(count), partner, distances, names, ["data:,"] * count, 2, charts.LIGHT
+        range(count), partner, distances, names, ["data:,"] * count, 2, LIGHT
     )
     arrows = [t for t in figure.data if t.mode == "markers" and t.marker.symbol == "triangle-up"]
     assert len(arrows) == 1
     assert sorted(arrows[0].customdata) == list(range(count))
     assert len(figure.layout.images) == count
     assert not figure.layout.annotations
-    table = charts.matrix(range(count), partner, distances, names, 2, [0, 1], 1, charts.LIGHT)
+    table = charts.matrix(range(count), partner, distances, names, 2, [0, 1], 1, LIGHT)
     marks = table.data[1]
     assert dict(zip(marks.y, marks.x, strict=True)) == partner
     assert np.isnan(np.diag(np.array(table.data[0].z, dtype=float))).all()
@@ -148,11 +149,11 @@ def test_while_the_greedy_walks_the_ring_holds_its_edges_so_far():
     partner = {4: 1, 1: 0}
     distances = 1 - np.eye(5)
     names = list(SAMPLES)[:5]
-    figure = charts.ring(range(5), partner, distances, names, ["data:,"] * 5, 1, charts.DARK)
+    figure = charts.ring(range(5), partner, distances, names, ["data:,"] * 5, 1, DARK)
     arrows, nodes = (t for t in figure.data if t.mode == "markers")
     assert sorted(arrows.customdata) == [1, 4]
     assert sum("not paired yet" in words for words in nodes.text) == 3
-    table = charts.matrix(range(5), partner, distances, names, 1, [4], None, charts.DARK)
+    table = charts.matrix(range(5), partner, distances, names, 1, [4], None, DARK)
     assert list(table.data[1].customdata) == [1, 4]
     assert len(table.layout.shapes) == 2  # the pair looked at, and the column struck out
 

@@ -25,3 +25,18 @@ def draw_lam(alpha: float, batch: int, rng: torch.Generator) -> Float[Tensor, " 
 def draw_grid(rng: torch.Generator, grids: tuple[int, ...] = GRIDS) -> int:
     """Draw the number of blocks per side, "randomly per each mini-batch" (Puzzle Mix, 4)."""
     return grids[int(torch.randint(len(grids), (), generator=rng))]
+
+
+def draw_places(
+    count: int, batch: int, rng: torch.Generator
+) -> tuple[Float[Tensor, " {batch}"], ...]:
+    """Draw places uniform in [0, 1), so that every pixel of a side is as likely."""
+    return torch.rand(count, batch, generator=rng, dtype=torch.float64).unbind()
+
+
+def draw_one(
+    values: tuple[float, ...], batch: int, rng: torch.Generator
+) -> Float[Tensor, " {batch}"]:
+    """Draw one of the values for each item, all as likely."""
+    index = torch.randint(len(values), (batch,), generator=rng)
+    return torch.tensor(values, dtype=torch.float64)[index]

@@ -106,6 +106,32 @@ def gradient_saliency(
     return explain(classifier, x, label).saliency
 
 
+def class_activation_map(
+    features: Float[Tensor, "b c u v"],
+    weight: Float[Tensor, "k c"],
+    label: Int[Tensor, " b"],
+    size: int,
+) -> Float[Tensor, "b {size} {size}"]:
+    """Return Σ_c w[label, c]·f_c, resized bilinearly (Zhou et al. 2016); of either sign.
+
+    Args:
+        features: the last feature maps, before they are averaged.
+        weight: of the linear layer that follows the average, a row per class.
+        label: the class of each item.
+        size: side of the picture in pixels.
+
+    Raises:
+        ValueError: when features or weight are not finite, or a label is not one of the classes.
+    """
+    check_finite("features", features)
+    check_finite("weight", weight)
+    if bool((label < 0).any()) or bool((label >= len(weight)).any()):
+        raise ValueError(f"label must lie in [0, {len(weight) - 1}], got {label.tolist()}")
+    rows = weight.detach().to(features)[label.to(features.device)]
+    maps = (rows[:, :, None, None] * features.detach()).sum(1, keepdim=True)
+    return resize(maps, size)[:, 0]
+
+
 def spectral_residual(
     x: Float[Tensor, "b 3 h w"], squared: bool = True, size: int = 128
 ) -> Float[Tensor, "b h w"]:

@@ -40,7 +40,7 @@ from mixviz.core.energy import (
 from mixviz.core.mask import MASK_SOLVERS, MaskProblem, MaskSolution, MaskStep
 from mixviz.core.transport import TRANSPORT_SOLVERS, TransportRound, distance_cost
 from mixviz.core.types import Pair
-from mixviz.methods.base import Lam, Law, Method, MixTrace, blend
+from mixviz.methods.base import Lam, Law, Method, MixTrace, blend, seen_by_mask
 from mixviz.spec import Choice, Knob, Panel, Params, Switch
 
 TRANSPORT_MASKS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
@@ -504,6 +504,17 @@ def mix(pair: Pair, params: PuzzleMixParams) -> PuzzleMixTrace:
     )
 
 
+def seen(
+    trace: PuzzleMixTrace, map_0: Float[Tensor, "b h w"], map_1: Float[Tensor, "b h w"]
+) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
+    """Return what is left of two maps, moved as the blocks are and then masked."""
+    moved = (
+        move_blocks(map_[:, None], source)[:, 0]
+        for map_, source in ((map_0, trace.source_0), (map_1, trace.source_1))
+    )
+    return seen_by_mask(trace, *moved)
+
+
 def _choose(better: Tensor, new: Rounds, old: Rounds) -> Rounds:
     kept = zip(better.tolist(), new, old, strict=True)
     return tuple(ours if is_better else theirs for is_better, ours, theirs in kept)
@@ -540,8 +551,9 @@ def as_released(block: int) -> PuzzleMixParams:
 
 
 def draw(rng: torch.Generator, items: int, alpha: float) -> PuzzleMixParams:
-    """Draw λ for each item and one grid for the batch."""
-    return PuzzleMixParams(lam=draw_lam(alpha, items, rng), grid=draw_grid(rng))
+    """Draw λ and the seed of an attack for each item, and one grid for the batch."""
+    lam, grid = draw_lam(alpha, items, rng), draw_grid(rng)
+    return PuzzleMixParams(lam, grid=grid, seed=torch.randint(2**31, (items,), generator=rng))
 
 
 METHOD = Method(
@@ -556,5 +568,6 @@ METHOD = Method(
     mix=mix,
     draw=draw,
     noise=noise,
+    seen=seen,
     presets=MappingProxyType({"moves": opening, "paper": as_printed, "released code": as_released}),
 )

@@ -9,8 +9,8 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import streamlit as st
@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mixviz import zoo
-from mixviz.core.saliency import Explanation, explain, spectral_residual
+from mixviz.core.percentiles import PercentileChoice, search_percentiles
+from mixviz.core.saliency import Explanation, explain, resize, spectral_residual
 from mixviz.core.types import Pair
 from mixviz.methods import METHODS
 from mixviz.methods.base import MixTrace
 from mixviz.samples import Picture, square_crop
 from mixviz.spec import Params
 from mixviz.ui.engine import Engine, SupersededError
+from mixviz.zoo.layers import class_activation, features_at, logits_from
 
 T = TypeVar("T")
 
@@ -68,12 +70,27 @@ class Look:
     source: str = "gradient"
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What becomes of the pictures before anything looks at them.
+
+    Attributes:
+        stamp: names the change, for memories.
+        change: the change, images (1, 3, h, w) to the same.
+    """
+
+    stamp: Hashable
+    change: Callable[[Tensor], Tensor]
+
+
+UNCHANGED = Inputs(None, lambda images: images)
+
+
 @dataclass(frozen=True, eq=False)
 class Seen:
     """A picture through the classifier's eyes; batch axis of 1."""
 
     explanation: Explanation
-    saliency: Tensor
     seconds: float
 
 
@@ -113,8 +130,9 @@ class Counted:
             self._held.clear()
 
 
-CROPS, NAMES, SEEN = Counted(128), Counted(16), Counted(64)
-TRACES, PREDICTIONS = Counted(24), Counted(512)
+CROPS, NAMES, SEEN, CHANGED = Counted(128), Counted(16), Counted(96), Counted(32)
+TRACES, PREDICTIONS = Counted(64), Counted(512)
+MAPS, CHOICES, LOGITS = Counted(64), Counted(32), Counted(512)
 _CLASSIFIERS: LRUCache[str, zoo.Classifier] = LRUCache(2)
 
 
@@ -194,13 +212,20 @@ def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
 
 
-def _seen(images: Tensor, network: zoo.Classifier, label: int | None, source: str) -> Seen:
+def _seen(images: Tensor, network: zoo.Classifier, label: int | None) -> Seen:
     start = time.perf_counter()
     labels = None if label is None else torch.tensor([label])
     found = explain(network, images.to(device()), labels)
     found = Explanation(*(part.cpu() for part in vars(found).values()))
-    saliency = found.saliency if source == "gradient" else spectral_residual(images)
-    return Seen(found, saliency, time.perf_counter() - start)
+    return Seen(found, time.perf_counter() - start)
+
+
+def _saliency(seen: Seen, images: Tensor, source: str, key: Hashable) -> Tensor:
+    """Return the saliency of a picture from where it is asked to come from."""
+    if source == "gradient":
+        return seen.explanation.saliency
+    found: Tensor | None = MAPS.get((key, source))
+    return MAPS.put((key, source), spectral_residual(images)) if found is None else found
 
 
 def class_names(
@@ -231,6 +256,7 @@ def look_at(
     own: Mapping[str, zoo.Classifier],
     poll: Callable[[], None] = yield_to_newer_run,
     say: Callable[[float, str], None] = lambda share, words: None,
+    inputs: Inputs = UNCHANGED,
 ) -> SeenPair:
     """Explain both pictures of a pair; what is known already is not computed again.
 
@@ -241,7 +267,7 @@ def look_at(
         ZooError: when the classifier is not to be had.
         ValueError: when a label is not one of its classes.
     """
-    images = [to_tensor(crop(framing, look.size, pictures)) for framing in (look.a, look.b)]
+    images = [_input(framing, look.size, pictures, inputs) for framing in (look.a, look.b)]
     noise = METHODS[slug].noise((images[0], images[1]), params)
     noisy = images if noise is None else [x + k for x, k in zip(images, noise, strict=True)]
     stamps = [
@@ -249,7 +275,7 @@ def look_at(
         for k in (noise or images)
     ]
     keys = [
-        (look.model, framing, look.size, label, look.source, stamp)
+        (look.model, framing, look.size, label, stamp, inputs.stamp)
         for framing, label, stamp in zip(
             (look.a, look.b), (look.label_a, look.label_b), stamps, strict=True
         )
@@ -261,7 +287,7 @@ def look_at(
         for key, image, label in zip(keys, noisy, (look.label_a, look.label_b), strict=True):
             found = SEEN.get(key)
             if found is None:
-                found = SEEN.put(key, _seen(image, network, label, look.source))
+                found = SEEN.put(key, _seen(image, network, label))
             seen.append(found)
         return seen[0], seen[1]
 
@@ -270,11 +296,15 @@ def look_at(
     b: Seen | None = SEEN.get(keys[1])
     if a is None or b is None:
         a, b = in_engine("look", work, poll)
+    s0, s1 = (
+        _saliency(part, image, look.source, key)
+        for part, image, key in zip((a, b), noisy, keys, strict=True)
+    )
     pair = Pair(
         images[0],
         images[1],
-        a.saliency,
-        b.saliency,
+        s0,
+        s1,
         y0=a.explanation.label,
         y1=b.explanation.label,
         g0=a.explanation.gradient,
@@ -283,15 +313,150 @@ def look_at(
     return SeenPair(pair, a, b, names)
 
 
-def mix(look: Look, slug: str, params: Params, pair: Pair) -> tuple[MixTrace, float]:
+def _input(framing: Framing, size: int, pictures: Mapping[str, Picture], inputs: Inputs) -> Tensor:
+    if inputs is UNCHANGED:
+        return to_tensor(crop(framing, size, pictures))
+    key = (framing, size, inputs.stamp)
+    found: Tensor | None = CHANGED.get(key)
+    if found is None:
+        found = CHANGED.put(key, inputs.change(to_tensor(crop(framing, size, pictures))))
+    return found
+
+
+def complete(
+    look: Look,
+    slug: str,
+    params: Params,
+    pair: Pair,
+    own: Mapping[str, zoo.Classifier],
+    poll: Callable[[], None] = yield_to_newer_run,
+    stamp: Hashable = None,
+) -> Pair | None:
+    """Add to a pair what else a method needs: activation maps, feature maps, percentiles.
+
+    None while the percentiles of RL-Mix have not been searched for; see `search`.
+
+    Raises:
+        ValueError: when the classifier has no such layer.
+    """
+    needs = set(METHODS[slug].needs)
+    found: dict[str, Tensor] = {}
+    if needs & {"q0", "q1"}:
+        choice: PercentileChoice | None = CHOICES.get((look, slug, params, stamp))
+        if choice is None:
+            return None
+        found |= {"q0": choice.q0, "q1": choice.q1}
+    layer = getattr(params, "layer", 0)
+    asked: dict[str, tuple[Hashable, Callable[[zoo.Classifier], Tensor]]] = {}
+    for digit, framing, x, y in (("0", look.a, pair.x0, pair.y0), ("1", look.b, pair.x1, pair.y1)):
+        where = (look.model, framing, look.size, stamp)
+        if f"c{digit}" in needs:
+            label = None if y is None else int(y[0])
+            asked[f"c{digit}"] = (
+                (*where, "activation", label),
+                lambda network, x=x, y=y: class_activation(network, x, y),  # type: ignore[misc]
+            )
+        if f"f{digit}" in needs:
+            asked[f"f{digit}"] = (
+                (*where, "features", layer),
+                lambda network, x=x: features_at(network, layer, x),  # type: ignore[misc]
+            )
+    missing = {name: part for name, part in asked.items() if MAPS.get(part[0]) is None}
+    if missing:
+
+        def work() -> None:
+            network = classifier(look.model, own)
+            for key, map_of in missing.values():
+                MAPS.put(key, map_of(network).cpu())
+
+        in_engine("maps", work, poll)
+    found |= {name: cast(Tensor, MAPS.get(key)) for name, (key, _) in asked.items()}
+    return replace(pair, **found)
+
+
+def search(
+    look: Look,
+    slug: str,
+    params: Params,
+    pair: Pair,
+    own: Mapping[str, zoo.Classifier],
+    say: Callable[[int, int], None],
+    poll: Callable[[], None] = yield_to_newer_run,
+    stamp: Hashable = None,
+) -> PercentileChoice:
+    """Try every pair of percentiles for RL-Mix and remember the best.
+
+    `say` is told the mixes tried and their number, in the page's own thread; what it raises ends
+    the search.
+    """
+    key = (look, slug, params, stamp)
+    found: PercentileChoice | None = CHOICES.get(key)
+    if found is not None:
+        return found
+
+    def saliency_of(images: Tensor) -> Tensor:
+        if look.source == "spectral":
+            return spectral_residual(images)
+        # One part at a time, so that other visitors of the engine get their turn.
+        return in_engine(
+            "search",
+            lambda: explain(classifier(look.model, own), images.to(device())).saliency.cpu(),
+            poll,
+        )
+
+    def mixes(q0: Tensor, q1: Tensor) -> Tensor:
+        return METHODS[slug].mix(replace(pair, q0=q0, q1=q1), params).mixed
+
+    choice = search_percentiles(saliency_of, pair.s0, pair.s1, mixes, on_progress=say)
+    return CHOICES.put(key, choice)
+
+
+def mix(
+    look: Look, slug: str, params: Params, pair: Pair, stamp: Hashable = None
+) -> tuple[MixTrace, float]:
     """Mix a pair and keep every step; return the trace and the seconds it took."""
-    key = (look, slug, params)
+    key = (look, slug, params, stamp)
     found: tuple[MixTrace, float] | None = TRACES.get(key)
     if found is None:
         start = time.perf_counter()
         trace = METHODS[slug].mix(pair, params)
         found = TRACES.put(key, (trace, time.perf_counter() - start))
     return found
+
+
+def predict_all(
+    look: Look,
+    mixes: Mapping[Hashable, MixTrace],
+    own: Mapping[str, zoo.Classifier],
+    poll: Callable[[], None] = yield_to_newer_run,
+) -> dict[Hashable, Tensor]:
+    """Return the logits (k,) of many mixes, all that are not known yet in one pass.
+
+    What a method mixes inside the classifier goes on from there.
+    """
+    missing = {key: one for key, one in mixes.items() if LOGITS.get((look.model, key)) is None}
+    if missing:
+
+        def work() -> None:
+            network = classifier(look.model, own)
+            pictures = {key: one for key, one in missing.items() if one.inside is None}
+            if pictures:
+                batch = torch.cat(
+                    [resize(one.mixed, network.input_size) for one in pictures.values()]
+                )
+                with torch.no_grad():
+                    logits = network(batch.to(device())).float().cpu()
+                for key, row in zip(pictures, logits, strict=True):
+                    LOGITS.put((look.model, key), row)
+            for key, one in missing.items():
+                if one.inside is not None:
+                    layer, features = one.inside
+                    with torch.no_grad():
+                        row = logits_from(network, layer, features.to(device()))[0]
+                    LOGITS.put((look.model, key), row.float().cpu())
+
+        in_engine("predict", work, poll)
+    return {key: cast(Tensor, LOGITS.get((look.model, key))) for key in mixes}
 
 
 def predict(

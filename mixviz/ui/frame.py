@@ -11,7 +11,13 @@ from mixviz.ui.state import Field
 HOME = "app.py"
 PUZZLE_MIX = "pages/1_Puzzle_Mix.py"
 GUIDED_MIXUP = "pages/2_GuidedMixup.py"
-PAGES = {HOME: "Mix", PUZZLE_MIX: "Puzzle Mix", GUIDED_MIXUP: "GuidedMixup"}
+COMPARE = "pages/4_Compare.py"
+PAGES = {
+    HOME: "Mix",
+    PUZZLE_MIX: "Puzzle Mix",
+    GUIDED_MIXUP: "GuidedMixup",
+    COMPARE: "Compare",
+}
 
 STYLE = """
 <style>

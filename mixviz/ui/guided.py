@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mixviz import zoo
-from mixviz.core.blocks import sum_to_one
+from mixviz import stage, zoo
 from mixviz.core.pairing import (
     EXACT_LIMIT,
     PAIRING_FLAGS,
@@ -30,12 +29,13 @@ from mixviz.core.types import Pair
 from mixviz.methods import METHODS
 from mixviz.methods.guidedmixup import GuidedMixupParams, GuidedMixupTrace, blur
 from mixviz.samples import SAMPLES, Picture
-from mixviz.ui import classifier, compute, knobs, pictures, state
+from mixviz.ui import classifier, compute, knobs, pictures, pixel_staging, state
 from mixviz.ui.compute import Framing
 from mixviz.ui.frame import Page
 from mixviz.ui.state import Field, one_of
 from mixviz.viz import pairing as charts
 from mixviz.viz.draw import heat, mask_colours, to_png, to_rgb
+from mixviz.viz.look import DARK, LIGHT, Look
 
 SLUG = "guidedmixup"
 METHOD = METHODS[SLUG]
@@ -369,7 +369,7 @@ def show(page: Page) -> None:
         built = {one.source: one.target for one in shown.steps[: step + 1]}
     order = _order(pairings["greedy"] if _get("order") == "greedy" else shown)
     names = [_name(item) for item in items]
-    look = charts.DARK if st.context.theme.type == "dark" else charts.LIGHT
+    look = DARK if st.context.theme.type == "dark" else LIGHT
     _say(shown, partner, names, pick)
     _ask_step(shown, names)
     struck = [] if step is None else [one.source for one in shown.steps[: step + 1]]
@@ -483,7 +483,7 @@ def _overlap(blurred: Tensor, partner: Tensor) -> float:
 
 
 def _show_solvers(
-    pairings: Mapping[str, Pairing], solver: str, blurred: Tensor, look: charts.Look
+    pairings: Mapping[str, Pairing], solver: str, blurred: Tensor, look: Look
 ) -> None:
     st.subheader("Beside the other solvers", help="The dotted line is what no pairing exceeds.")
     best = pairings.get("exact", pairings["improved"])
@@ -535,27 +535,36 @@ def _figure(title: str, pixels: NDArray[np.uint8], extra: str = "") -> str:
     )
 
 
+def _on_stage(result: stage.StageResult) -> None:
+    if result.overlay is not None:
+        state.kept()["guided.overlay"] = result.overlay
+
+
 def _show_pair(
     items: Sequence[Item], maps: Tensor, partner: list[int], pick: int, params: GuidedMixupParams
 ) -> None:
     st.subheader("The pair")
     other = partner[pick]
     trace = _mix(items, maps, [(pick, other)], params)
-    peak = float(torch.stack((trace.blurred_0, trace.blurred_1)).quantile(0.995))
-    raw = [sum_to_one(maps[i : i + 1])[0].numpy() for i in (pick, other)]
-    share = trace.mask[0].numpy()
-    a, b = (escape(_name(items[i])) for i in (pick, other))
-    st.html(
-        '<div class="mv-panels" data-pair="1">'
-        + _figure(f'<span class="mv-tag">A</span> {a}', _shown(items[pick]), "mv-frame-a")
-        + _figure(f'<span class="mv-tag mv-b">B</span> {b}', _shown(items[other]), "mv-frame-b")
-        + _figure("Saliency of A", heat(raw[0], float(np.quantile(raw[0], 0.995))))
-        + _figure("Saliency of B", heat(raw[1], float(np.quantile(raw[1], 0.995))))
-        + _figure("A, blurred", heat(trace.blurred_0[0].numpy(), peak))
-        + _figure("B, blurred", heat(trace.blurred_1[0].numpy(), peak))
-        + _figure("Mask: blue A, orange B", mask_colours(share))
-        + _figure("The mix", to_rgb(trace.mixed[0].numpy()))
-        + "</div>"
+    held = {
+        pictures.picture(items[i].picture).digest: pictures.picture(items[i].picture)
+        for i in (pick, other)
+    }
+    scene = pixel_staging.guided_scene(
+        (pick, other),
+        (_name(items[pick]), _name(items[other])),
+        (_image(items[pick], held), _image(items[other], held)),
+        (maps[pick : pick + 1], maps[other : other + 1]),
+        trace,
+    )
+    stage.shelf([scene.picture_0, scene.saliency_0], key="pair-a")
+    stage.shelf([scene.picture_1, scene.saliency_1], key="pair-b")
+    stage.show_pixels(
+        scene,
+        lam=0.5,
+        key="pair",
+        overlay=state.kept().get("guided.overlay", "heat"),
+        on_change=_on_stage,
     )
     _show_weights(trace, 0)
     st.html(
@@ -592,11 +601,6 @@ def _show_sources(pair: Sequence[Item], params: GuidedMixupParams) -> None:
         f'<div class="mv-small">{"; ".join(sentences)}. Choose at the left which of the two '
         "the batch is paired by.</div>"
     )
-
-
-def _shown(item: Item) -> NDArray[np.uint8]:
-    digest = pictures.picture(item.picture)
-    return compute.crop(item.framing(), pictures.size(), {digest.digest: digest})
 
 
 def _show_weights(trace: GuidedMixupTrace, item: int) -> None:

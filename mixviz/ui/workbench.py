@@ -1,6 +1,7 @@
 """From the controls to a pair the methods can mix: the way every page goes first."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import streamlit as st
@@ -17,11 +18,19 @@ SHOW_PROGRESS_AFTER = 0.3  # seconds
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """A pair on the bench: how it is looked at, what was seen, what the pictures are called."""
+    """A pair on the bench.
+
+    Attributes:
+        look: how it is looked at.
+        seen: what was seen.
+        names: what the pictures are called.
+        held: the pictures by digest.
+    """
 
     look: Look
     seen: SeenPair
     names: tuple[str, str]
+    held: Mapping[str, Picture]
 
 
 def _look(model: str) -> tuple[Look, dict[str, Picture], tuple[str, str]]:
@@ -93,5 +102,5 @@ def prepare(slug: str, params: Params) -> Bench | None:
             st.error(str(problem))
             return None
         waiting.done()
-        return Bench(look, seen, names)
+        return Bench(look, seen, names, held)
     return None

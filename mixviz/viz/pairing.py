@@ -1,44 +1,14 @@
 """Charts of a pairing: the ring, the distance matrix, the totals. Numbers in, figures out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from mixviz.viz.draw import A, B
+from mixviz.viz.look import BLUE, GREY, ORANGE, WARNING, Look, frame
 
-BLUE, ORANGE = f"rgb{A}", f"rgb{B}"
 WIDTHS = (1.0, 1.8, 2.8, 4.0)  # of an edge, by quarter of the distances
-WARNING = "#B58100"
-
-
-@dataclass(frozen=True)
-class Look:
-    """Colours of the theme."""
-
-    text: str
-    quiet: str
-    page: str
-
-
-LIGHT = Look("#1B1F24", "#C9CFD6", "#FFFFFF")
-DARK = Look("#E7EAEF", "#4A5260", "#0E1117")
-
-
-def _frame(look: Look, height: int) -> dict[str, object]:
-    return {
-        "height": height,
-        "margin": {"l": 4, "r": 4, "t": 4, "b": 4},
-        "showlegend": False,
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"size": 14, "color": look.text, "family": "Source Sans, sans-serif"},
-        "hoverlabel": {"font": {"size": 14}},
-        "clickmode": "event+select",
-        "dragmode": False,
-    }
 
 
 def _curve(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -103,7 +73,7 @@ def ring(
         )
     _add_arrows(figure, place, partner, distances, names, inner, picked, look)
     _add_nodes(figure, order, place, partner, names, thumbnails, size, picked, look)
-    figure.update_layout(**_frame(look, 440), uirevision="ring")
+    figure.update_layout(**frame(look, 440), uirevision="ring")
     figure.update_xaxes(visible=False, range=[-1.45, 1.45], fixedrange=True)
     figure.update_yaxes(visible=False, range=[-1.45, 1.45], fixedrange=True, scaleanchor="x")
     return figure
@@ -129,7 +99,7 @@ def _add_arrows(
         tips.append(tip)
         turns.append(90 - np.degrees(np.arctan2(*(tip - before)[::-1])))
         mutual = partner.get(j) == i
-        colours.append(look.text if i == picked else WARNING if mutual else "#8A93A0")
+        colours.append(look.text if i == picked else WARNING if mutual else GREY)
         data.append(i)
         twin = " (each other's partner)" if mutual else ""
         words.append(f"{names[i]} → {names[j]}, distance {distances[i, j]:.4f}{twin}")
@@ -288,7 +258,7 @@ def matrix(
             fillcolor="rgba(20,17,14,.45)",
             line={"width": 0},
         )
-    figure.update_layout(**_frame(look, 440), uirevision="matrix")
+    figure.update_layout(**frame(look, 440), uirevision="matrix")
     figure.update_xaxes(visible=False, fixedrange=True, constrain="domain")
     figure.update_yaxes(
         visible=False, autorange="reversed", fixedrange=True, scaleanchor="x", constrain="domain"
@@ -314,11 +284,11 @@ def totals(rows: Sequence[tuple[str, float, bool]], bound: float, look: Look) ->
         mode="markers",
         marker={
             "size": [16 if shown else 11 for _, _, shown in rows],
-            "color": [look.text if shown else "#8A93A0" for _, _, shown in rows],
+            "color": [look.text if shown else GREY for _, _, shown in rows],
         },
         hovertemplate="%{y}: %{x:.4f}<extra></extra>",
     )
-    figure.update_layout(**_frame(look, 40 * len(rows) + 40), uirevision="totals")
+    figure.update_layout(**frame(look, 40 * len(rows) + 40), uirevision="totals")
     figure.update_xaxes(fixedrange=True, gridcolor=look.quiet, zeroline=False)
     figure.update_yaxes(autorange="reversed", automargin=True, fixedrange=True)
     return figure
