@@ -19,13 +19,16 @@ from torch import Tensor
 
 import mixviz.methods
 from mixviz.core.types import Pair
-from mixviz.methods import METHODS
-from mixviz.methods.base import FLAGS, Contract, Law, MixTrace
+from mixviz.methods import BATCH_METHODS, METHODS
+from mixviz.methods.base import FLAGS, Contract, Law, Method, MixTrace, draw
+from mixviz.methods.batch import BatchMethod
+from mixviz.methods.input_mixup import InputMixupParams
 from mixviz.spec import Choice, Knob, Panel, Switch, notes, validate
 
 SIZE = 16
 BATCH = 3
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+SHAPES = {"x": (3, SIZE, SIZE), "g": (3, SIZE, SIZE), "f": (5, 4, 4), "q": ()}
 PAIR_FIELDS = [field.name for field in dataclasses.fields(Pair)]
 
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -43,12 +46,12 @@ def make_pair(method, batch=1, seed=0, dtype=torch.float32):
     filled = {}
     for name in PAIR_FIELDS:
         kind, needed = name[0], name in method.needs
-        shape = (batch, 3, SIZE, SIZE) if kind in "xg" else (batch, SIZE, SIZE)
+        shape = (batch, *SHAPES.get(kind, (SIZE, SIZE)))
         if kind == "y":
             value = torch.randint(10, (batch,), generator=rng) if needed else None
         elif kind == "x":
             value = torch.rand(shape, generator=rng, dtype=dtype)
-        elif kind == "g":
+        elif kind in "gf":
             value = torch.randn(shape, generator=rng, dtype=dtype) if needed else None
         elif needed:
             value = torch.rand(shape, generator=rng, dtype=dtype) ** 3
@@ -148,12 +151,16 @@ def is_same(a, b):
 # --- the menu
 
 
-def test_every_module_is_on_the_menu():
-    names = {module.name for module in pkgutil.iter_modules(mixviz.methods.__path__)} - {"base"}
-    modules = [importlib.import_module(f"mixviz.methods.{name}") for name in sorted(names)]
-    assert {module.METHOD.slug for module in modules} == set(METHODS)
-    assert all(METHODS[module.METHOD.slug] is module.METHOD for module in modules)
-    assert all(slug == method.slug for slug, method in METHODS.items())
+def test_every_module_is_on_a_menu():
+    found = {module.name for module in pkgutil.iter_modules(mixviz.methods.__path__)}
+    names = sorted(found - {"base", "batch", "variants"})
+    methods = [importlib.import_module(f"mixviz.methods.{name}").METHOD for name in names]
+    assert {method.slug for method in methods} == {*METHODS, *BATCH_METHODS}
+    for menu, kind in ((METHODS, Method), (BATCH_METHODS, BatchMethod)):
+        for slug, method in menu.items():
+            assert isinstance(method, kind)
+            assert slug == method.slug
+            assert any(method is other for other in methods)
 
 
 @every_method
@@ -326,6 +333,47 @@ def test_a_slider_s_two_ends_are_mixed_or_refused_in_a_sentence(method):
                 assert str(getattr(params, name)) in refusal
 
 
+@every_method
+@few
+@given(data=st.data())
+def test_weights_keep_the_contract(method, data):
+    pair = make_pair(method, 2, data.draw(seeds))
+    params = data.draw(parameters(method))
+    trace = mix(method, pair, params)
+    if method.contract == "exact":
+        lam = torch.tensor([params.lam] * 2)
+        torch.testing.assert_close(trace.weights, torch.stack((1 - lam, lam), 1))
+    elif method.contract == "single":
+        assert torch.equal(trace.weights, torch.tensor([[1.0, 0.0]] * 2))
+        assert torch.equal(trace.mask, torch.zeros_like(trace.mask))
+        nothing = replace(pair, x1=torch.full_like(pair.x1, math.nan))
+        assert torch.equal(method.mix(nothing, params).mixed, trace.mixed), "B took part"
+    elif method.contract == "independent":
+        assert "lam" not in questions(method)
+    else:
+        assert any(name.startswith("lam") for name in questions(method))
+
+
+@every_method
+def test_what_is_missing_is_named(method):
+    pair = make_pair(method, 2)
+    for name in set(method.needs) - {"s0", "s1", "g0", "g1"}:
+        with pytest.raises(ValueError, match=rf"Pair\.{name} is missing"):
+            method.mix(replace(pair, **{name: None}), method.params())
+
+
+@every_method
+def test_drawn_parameters_mix_and_follow_the_generator(method):
+    pair = make_pair(method, BATCH)
+    for seed in range(4):
+        drawn = [draw(method, torch.Generator().manual_seed(seed), BATCH) for _ in range(2)]
+        assert is_same(*drawn)
+        assert method.mix(pair, drawn[0]).mixed.isfinite().all()
+        if any(takes_tensor(method, name) for name in questions(method)):
+            other = draw(method, torch.Generator().manual_seed(seed + 100), BATCH)
+            assert not is_same(other, drawn[0])
+
+
 def read_by(method, pair):
     """Return parameters that read different parts of a pair: defaults, and each slider's ends."""
     stops = {name: (n.stops[0], n.stops[-1]) for name, n in notes(method.params, Knob).items()}
@@ -343,7 +391,8 @@ def read_by(method, pair):
 def test_nothing_plausible_comes_of_nan(method, bad):
     pair = make_pair(method, 2)
     known = list(read_by(method, pair))
-    for name in ("x0", "x1", *(need for need in method.needs if need[0] != "y")):
+    images = ("x0",) if method.contract == "single" else ("x0", "x1")
+    for name in (*images, *(need for need in method.needs if need[0] != "y")):
         spoilt = getattr(pair, name).clone()
         spoilt[(1,) + (2,) * (spoilt.ndim - 1)] = bad
         refusals = 0
@@ -364,7 +413,7 @@ def test_flat_saliency_is_uniform_and_says_so(method, which, level):
     name = f"s{which}"
     if name not in method.needs:
         trace = method.mix(make_pair(method, 2), method.params())
-        assert trace.flags == {}
+        assert f"flat_saliency_{which}" not in trace.flags
         return
     pair = make_pair(method, 2)
     for params in tuned(method):
@@ -390,7 +439,8 @@ def weights_are_mask_means(method, draw):
 
 def self_mix(method, draw):
     pair = make_pair(method, 2, draw(seeds))
-    pair = Pair(**{name: getattr(pair, name[0] + "0") for name in PAIR_FIELDS})
+    sides = {name: "1" if name[0] + "1" in method.needs else "0" for name in PAIR_FIELDS}
+    pair = Pair(**{name: getattr(pair, name[0] + side) for name, side in sides.items()})
     changes = {"lam": draw(answers(method)["lam"])} if "lam" in questions(method) else {}
     mixed = method.mix(pair, replace(method.params(), **changes)).mixed
     torch.testing.assert_close(mixed, pair.x0)
@@ -455,11 +505,25 @@ def mirror(method, draw):
         torch.testing.assert_close(ours.weights, theirs.weights.flip(1))
 
 
+def all_top_is_input_mixup(method, draw):
+    lam = draw(answers(method)["lam"])
+    params = method.params(lam=lam, num_patches=draw(st.sampled_from([1, 2, 4, 8])))
+    if "q0" in questions(method):
+        params = replace(params, q0=0.0, q1=0.0)
+    pair = make_pair(method, 2, draw(seeds))
+    if "q0" in method.needs:
+        pair = replace(pair, q0=torch.zeros(2), q1=torch.zeros(2))
+    ours, theirs = method.mix(pair, params), METHODS["input_mixup"].mix(pair, InputMixupParams(lam))
+    for name in ("mixed", "mask", "weights"):
+        assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
+
+
 LAWS = {
     Law.WEIGHTS_ARE_MASK_MEANS: weights_are_mask_means,
     Law.SELF_MIX: self_mix,
     Law.ENDPOINTS: endpoints,
     Law.MIRROR: mirror,
+    Law.ALL_TOP_IS_INPUT_MIXUP: all_top_is_input_mixup,
 }
 
 

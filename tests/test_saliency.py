@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as vision
 
 from mixviz.core.blocks import sum_to_one
 from mixviz.core.saliency import (
+    class_activation_map,
     explain,
     gaussian_blur,
     gradient_saliency,
@@ -335,3 +336,41 @@ def test_sum_to_one_keeps_proportions_and_makes_nothing_uniform():
     assert torch.equal(sum_to_one(maps.flatten(1)), expected.flatten(1))
     tiny = sum_to_one(maps.double() * 1e-300)
     torch.testing.assert_close(tiny, expected.double())
+
+
+# --- class activation maps
+
+
+def test_activation_is_the_linear_layer_before_the_average():
+    rng = torch.Generator().manual_seed(0)
+    features = torch.randn(2, 5, 4, 4, generator=rng, dtype=torch.float64)
+    weight = torch.randn(3, 5, generator=rng, dtype=torch.float64)
+    label = torch.tensor([2, 0])
+    maps = class_activation_map(features, weight, label, 4)
+    slow = torch.zeros(2, 4, 4, dtype=torch.float64)
+    for item in range(2):
+        for channel in range(5):
+            slow[item] += weight[label[item], channel] * features[item, channel]
+    torch.testing.assert_close(maps, slow)
+    # Averaged, it is the logit of that class.
+    logits = features.mean((2, 3)) @ weight.T
+    torch.testing.assert_close(maps.mean((1, 2)), logits[torch.arange(2), label])
+
+
+def test_activation_grows_bilinearly():
+    features, weight = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), torch.tensor([[0.0], [2.0]])
+    maps = class_activation_map(features, weight, torch.tensor([1]), 4)
+    row = torch.tensor([2.0, 2.5, 3.5, 4.0])
+    torch.testing.assert_close(maps[0], row + torch.tensor([[0.0], [1.0], [3.0], [4.0]]))
+
+
+def test_activation_refuses_what_is_not_finite_and_labels_that_are_no_class():
+    features, weight = torch.ones(1, 2, 3, 3), torch.ones(4, 2)
+    for wrong in (-1, 4):
+        with pytest.raises(ValueError, match=rf"^label must lie in \[0, 3\], got \[{wrong}\]$"):
+            class_activation_map(features, weight, torch.tensor([wrong]), 6)
+    label = torch.tensor([1])
+    with pytest.raises(ValueError, match="features must be finite, got nan"):
+        class_activation_map(features * math.nan, weight, label, 6)
+    with pytest.raises(ValueError, match="weight must be finite, got inf"):
+        class_activation_map(features, weight * math.inf, label, 6)

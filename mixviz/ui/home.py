@@ -10,8 +10,9 @@ from torch import Tensor
 from mixviz.core.blocks import sum_to_one
 from mixviz.methods import METHODS
 from mixviz.methods.base import MixTrace
-from mixviz.ui import classifier, compute, guided, pictures, state
-from mixviz.ui.frame import GUIDED_MIXUP, PAGES, PUZZLE_MIX, Page
+from mixviz.methods.variants import VARIANTS
+from mixviz.ui import classifier, compute, guided, lineup, pictures, state
+from mixviz.ui.frame import COMPARE, GUIDED_MIXUP, PAGES, PUZZLE_MIX, Page
 from mixviz.ui.guesses import show_guesses
 from mixviz.ui.staging import CONTRACTS
 from mixviz.ui.state import Field
@@ -19,6 +20,20 @@ from mixviz.ui.workbench import Bench, prepare
 from mixviz.viz.draw import heat, mask_colours, to_png, to_rgb
 
 FIRST = "puzzle_mix"
+ACROSS = 4  # tiles in a row
+SEED = 7  # of boxes, percentiles and chains, as the Compare page opens with
+ONCE = (
+    "input_mixup",
+    "manifold_mixup",
+    "cutmix",
+    "cutout",
+    "saliencymix",
+    "snapmix",
+    "puzzle_mix",
+    "guided_ap",
+    "r_mix",
+    "augmix",
+)
 PAGE_OF = {FIRST: PUZZLE_MIX, guided.SLUG: GUIDED_MIXUP}
 
 
@@ -55,18 +70,12 @@ def show(page: Page) -> None:
     page.finish()
     if bench is None:
         return
-    traces = {
-        slug: compute.mix(bench.look, slug, METHODS[slug].opening(block), bench.seen.pair)[0]
-        for slug in METHODS
-    }
+    trace, _ = compute.mix(bench.look, FIRST, method.opening(block), bench.seen.pair)
     with place:
-        _show_first(bench, traces[FIRST])
-        _show_sight(bench, traces[FIRST], block)
+        _show_first(bench, trace)
+        _show_sight(bench, trace, block)
         st.subheader("The same pair by every method")
-        columns = st.columns(4, gap="medium")
-        for column, (slug, trace) in zip(columns, traces.items(), strict=False):
-            with column:
-                _show_tile(slug, trace)
+        _show_tiles(bench, block)
 
 
 def _show_first(bench: Bench, trace: MixTrace) -> None:
@@ -115,6 +124,20 @@ def _show_sight(bench: Bench, trace: MixTrace, block: int) -> None:
             bench.look, (bench.look, params), trace.mixed, classifier.own()
         )
         show_guesses("The mix", probabilities, seen.class_names, marked)
+
+
+def _show_tiles(bench: Bench, block: int) -> None:
+    """Show each method once, at λ = ½; RL-Mix has to search first, which Compare does."""
+    shown = [variant for slug, variant in VARIANTS.items() if slug in ONCE]
+    for start in range(0, len(shown), ACROSS):
+        columns = st.columns(ACROSS, gap="medium")
+        for column, variant in zip(columns, shown[start : start + ACROSS], strict=False):
+            found = lineup.mix(lineup.place(variant, bench, 0.5, SEED, block))
+            with column:
+                if found is not None:
+                    _show_tile(variant.method.slug, found[0])
+    shared = state.changed([*pictures.FIELDS, *classifier.FIELDS])
+    st.page_link(COMPARE, label="Compare them all, with RL-Mix and variants", query_params=shared)
 
 
 def _show_tile(slug: str, trace: MixTrace) -> None:

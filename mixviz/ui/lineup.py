@@ -67,22 +67,20 @@ def place(variant: Variant, bench: Bench, lam: float, seed: int, block: int) -> 
     return Place(variant, look, params, inputs.stamp, seen.pair)
 
 
+def mix(one: Place) -> tuple[MixTrace, float] | None:
+    """Return the trace and the seconds it took, None while a search has to come first."""
+    slug = one.variant.method.slug
+    compute.yield_to_newer_run()
+    pair = compute.complete(one.look, slug, one.params, one.pair, classifier.own(), stamp=one.stamp)
+    return None if pair is None else compute.mix(one.look, slug, one.params, pair, one.stamp)
+
+
 def line_up(places: Sequence[Place], bench: Bench) -> list[Row]:
     """Mix and measure; every mix goes through the classifier in one pass.
 
     All are measured on the gradient saliency of the pictures themselves, unblurred.
     """
-    mixed: list[tuple[Place, MixTrace | None, float]] = []
-    for one in places:
-        slug = one.variant.method.slug
-        compute.yield_to_newer_run()
-        pair = compute.complete(
-            one.look, slug, one.params, one.pair, classifier.own(), stamp=one.stamp
-        )
-        if pair is None:
-            mixed.append((one, None, 0.0))
-            continue
-        mixed.append((one, *compute.mix(one.look, slug, one.params, pair, one.stamp)))
+    mixed = [(one, *(mix(one) or (None, 0.0))) for one in places]
     logits = compute.predict_all(
         bench.look,
         {one.key: trace for one, trace, _ in mixed if trace is not None},
