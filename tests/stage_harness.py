@@ -2,7 +2,8 @@
 
 The numbers are consistent (terms sum, plans are permutations) and computed in plain NumPy, so the
 stage is tested without the solvers. Query parameters: grid, levels, xi, chunks (how many feed
-chunks are sent at once), notice, steps, contract.
+chunks are sent at once), notice, steps, contract. With pixels=patches, shares or box the page
+shows the stage of pixels instead.
 """
 
 import hashlib
@@ -242,6 +243,141 @@ class Problem:
         )
 
 
+def smooth(name):
+    """The saliency behind `saliency(name, grid)`, (SIDE, SIDE), in multiples of its mean."""
+    grey = photograph(name).mean(axis=2)
+    found = gaussian_filter(gaussian_gradient_magnitude(grey, 2.0), 6.0) ** 2
+    return found / found.mean()
+
+
+def cell_means(values, grid):
+    return values.reshape(grid, SIDE // grid, grid, SIDE // grid).mean(axis=(1, 3))
+
+
+def exposed(maps, fixed, free):
+    """What a mask shows of each map at λ = 0 and at λ = 1."""
+    masks = [np.where(free, lam, fixed) for lam in (0.0, 1.0)]
+    return (
+        tuple(float((maps[0] * (1 - mask)).mean()) for mask in masks),
+        tuple(float((maps[1] * mask).mean()) for mask in masks),
+    )
+
+
+def patch_scene(names, grid=4, quantile=0.6):
+    """Top patches of either picture; where both or neither is chosen the mask is λ."""
+    maps = [smooth(name) for name in names]
+    pooled = [cell_means(map_, grid) for map_ in maps]
+    chosen = [values >= np.quantile(values, quantile) for values in pooled]
+    agree = chosen[0] == chosen[1]
+    whole = np.ones((SIDE // grid, SIDE // grid))
+    free = np.kron(agree, whole).astype(bool)
+    fixed = np.kron(chosen[1], whole).astype(np.float32)
+    counts = [f"{int(c.sum())} of {grid * grid} patches" for c in chosen]
+    exposed_0, exposed_1 = exposed(maps, fixed, free)
+    rule = np.where(agree, 0, np.where(chosen[1], 1, 2)).astype(np.float32)
+    rows = [
+        stage.CardRow(f"top patch of {letter}", c.astype(np.float32), "label", ("no", "yes"))
+        for letter, c in zip("AB", chosen, strict=True)
+    ]
+    said = (
+        "Both agree, so the mask takes λ\u00a0=\u00a0{lam}.",
+        "A top patch of B alone: the mask is 1.",
+        "A top patch of A alone: the mask is 0.",
+    )
+    return stage.PixelScene(
+        key=f"patches-{'-'.join(names)}-{grid}",
+        grid=grid,
+        picture_0=picture(names[0]),
+        picture_1=picture(names[1]),
+        saliency_0=saliency(names[0], grid),
+        saliency_1=saliency(names[1], grid),
+        fixed=fixed,
+        free=free,
+        guide=stage.Guide("Top patches", chosen[0], chosen[1], "chosen", tuple(counts)),
+        contract="recomputed",
+        contract_words="recomputed from the mask",
+        rows=(*rows, stage.CardRow("", rule, "words", said)),
+        status="The maps agree on {agree} patches, where λ decides; B gets {weight} of the "
+        "label.".replace("{agree}", str(int(agree.sum()))),
+        exposed_0=exposed_0,
+        exposed_1=exposed_1,
+    )
+
+
+def share_scene(names, grid=28):
+    """Each pixel in proportion to saliency; λ is not used."""
+    maps = [smooth(name) for name in names]
+    fixed = (maps[1] / (maps[0] + maps[1])).astype(np.float32)
+    free = np.zeros_like(fixed, dtype=bool)
+    top = float(np.max(maps))
+    exposed_0, exposed_1 = exposed(maps, fixed, free)
+    rows = [
+        stage.CardRow(f"{letter}, × mean", cell_means(map_, grid).astype(np.float32), "number")
+        for letter, map_ in zip("AB", maps, strict=True)
+    ]
+    return stage.PixelScene(
+        key=f"shares-{'-'.join(names)}",
+        grid=grid,
+        picture_0=picture(names[0]),
+        picture_1=picture(names[1]),
+        saliency_0=saliency(names[0], grid),
+        saliency_1=saliency(names[1], grid),
+        fixed=fixed,
+        free=free,
+        guide=stage.Guide("Blurred", *(m.astype(np.float32) for m in maps), "heat", top=top),
+        contract="independent",
+        contract_words="independent of λ",
+        rows=tuple(rows),
+        status="B shows more than half in {over} of the pixels.",
+        exposed_0=exposed_0,
+        exposed_1=exposed_1,
+        notices=(stage.Notice("A is flat.", "Choose another picture."),),
+        swappable=False,
+    )
+
+
+def box_scene(names, lam, grid=8):
+    """A box whose side follows λ: another mask for each, which the stage has to ask for."""
+    side = round(SIDE * np.sqrt(lam))
+    fixed = np.zeros((SIDE, SIDE), np.float32)
+    fixed[:side, :side] = 1
+    maps = [smooth(name) for name in names]
+    free = np.zeros_like(fixed, dtype=bool)
+    exposed_0, exposed_1 = exposed(maps, fixed, free)
+    return stage.PixelScene(
+        key=f"box-{'-'.join(names)}",
+        grid=grid,
+        picture_0=picture(names[0]),
+        picture_1=picture(names[1]),
+        saliency_0=saliency(names[0], grid),
+        saliency_1=saliency(names[1], grid),
+        fixed=fixed,
+        free=free,
+        guide=None,
+        contract="recomputed",
+        contract_words="recomputed from the mask",
+        rows=(),
+        status="A box of {over}.",
+        exposed_0=exposed_0,
+        exposed_1=exposed_1,
+        scrubs=False,
+    )
+
+
+def pixel_page(kind, names):
+    asked = stage.read(key="pixels").lam
+    lam = 0.4 if asked is None else asked
+    scene = {
+        "patches": lambda: patch_scene(names, int(st.query_params.get("grid", 4))),
+        "shares": lambda: share_scene(names),
+        "box": lambda: box_scene(names, lam),
+    }[kind]()
+    overlay = st.query_params.get("overlay")
+    seen = stage.show_pixels(scene, lam=lam, overlay=overlay, on_change=hear)
+    stage.shelf([scene.picture_0, scene.picture_1, scene.saliency_0, scene.saliency_1])
+    st.text(json.dumps(asdict(seen) | {"heard": st.session_state.get("heard", [])}))
+
+
 @st.cache_resource
 def solved(names, grid, levels, xi):
     problem = Problem(names, grid, levels, xi)
@@ -269,6 +405,9 @@ def main():
         st.button("again", on_click=count)
     if swapped:
         names = names[::-1]
+    if "pixels" in query:
+        pixel_page(query["pixels"], names)
+        return
     problem, answers = solved(names, grid, levels, xi)
     asked = stage.read().lam
     lam = float(query.get("lam", 0.4)) if asked is None else asked

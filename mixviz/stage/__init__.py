@@ -1,8 +1,9 @@
 """The stage: the pictures, the mask, the moves, the mix, and λ to scrub them by.
 
-One canvas component in plain JavaScript. `show` draws one scene; `feed` sends the other λ of the
-same scene, so that scrubbing needs no server; `shelf` sends encoded pictures once. The three meet
-in the browser by scene key and digest, in any order.
+One canvas component in plain JavaScript. `show` draws a mask of blocks; `feed` sends the other λ
+of the same scene, so that scrubbing needs no server. `show_pixels` draws a mask of pixels, whole
+for every λ. `shelf` sends encoded pictures once. They meet in the browser by scene key and digest,
+in any order.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,24 +18,30 @@ from mixviz.stage.scene import (
     STEP_KINDS,
     TERMS,
     UNITS,
+    CardRow,
     Frame,
+    Guide,
     Notice,
     Picture,
+    PixelScene,
     Saliency,
     Scene,
     StageResult,
     Steps,
 )
-from mixviz.stage.wire import pack_feed, pack_shelf, pack_show
+from mixviz.stage.wire import pack_arrays, pack_feed, pack_pixels, pack_shelf, pack_show
 
 __all__ = [
     "OVERLAYS",
     "STEP_KINDS",
     "TERMS",
     "UNITS",
+    "CardRow",
     "Frame",
+    "Guide",
     "Notice",
     "Picture",
+    "PixelScene",
     "Saliency",
     "Scene",
     "StageResult",
@@ -43,15 +50,19 @@ __all__ = [
     "read",
     "shelf",
     "show",
+    "show_pixels",
 ]
 
 _HERE = Path(__file__).parent
 _BOOT = (_HERE / "boot.js").read_text(encoding="utf-8")
 _CSS = (_HERE / "stage.css").read_text(encoding="utf-8")
+# One program in four files, in the order in which they are to be read.
+_PARTS = ("canvas.js", "stage.js", "pixels.js", "mounts.js")
 _library = st.components.v2.component(
-    "mixviz_library", js=(_HERE / "stage.js").read_text(encoding="utf-8")
+    "mixviz_library", js="\n".join((_HERE / part).read_text(encoding="utf-8") for part in _PARTS)
 )
 _stage = st.components.v2.component("mixviz_stage", js=_BOOT)
+_pixels = st.components.v2.component("mixviz_pixels", js=_BOOT)
 _feed = st.components.v2.component("mixviz_feed", js=_BOOT)
 _shelf = st.components.v2.component("mixviz_shelf", js=_BOOT)
 
@@ -104,6 +115,25 @@ def read(*, key: str = "stage") -> StageResult:
     return _result(_state(key))
 
 
+def _tell(
+    key: str, event: str, on_change: Callable[[StageResult], None] | None
+) -> Callable[[], None]:
+    def changed() -> None:
+        if on_change is None:
+            return
+        result = _result(_state(key))
+        # A λ committed long ago is no news when a block is pinned.
+        on_change(
+            replace(
+                result,
+                lam=result.lam if event == "lam" else None,
+                overlay=result.overlay if event == "overlay" else None,
+            )
+        )
+
+    return changed
+
+
 def show(
     scene: Scene,
     frame: Frame,
@@ -138,22 +168,6 @@ def show(
     if overlay is not None and overlay not in OVERLAYS:
         raise ValueError(f"overlay must be one of {OVERLAYS}, got {overlay!r}")
 
-    def tell(event: str) -> Callable[[], None]:
-        def changed() -> None:
-            if on_change is None:
-                return
-            result = _result(_state(key))
-            # A λ committed long ago is no news when a block is pinned.
-            on_change(
-                replace(
-                    result,
-                    lam=result.lam if event == "lam" else None,
-                    overlay=result.overlay if event == "overlay" else None,
-                )
-            )
-
-        return changed
-
     own = _result(_state(key))
     _library(key=f"{key}-library", data={"css": _CSS})
     state = _stage(
@@ -170,11 +184,56 @@ def show(
                 "own": {"step": own.step, "block": own.block, "overlay": own.overlay},
             },
         ),
-        on_lam_change=tell("lam"),
-        on_block_change=tell("block"),
-        on_step_change=tell("step"),
-        on_overlay_change=tell("overlay"),
-        on_action_change=tell("action"),
+        on_lam_change=_tell(key, "lam", on_change),
+        on_block_change=_tell(key, "block", on_change),
+        on_step_change=_tell(key, "step", on_change),
+        on_overlay_change=_tell(key, "overlay", on_change),
+        on_action_change=_tell(key, "action", on_change),
+    )
+    return _result(state)
+
+
+def show_pixels(
+    scene: PixelScene,
+    *,
+    lam: float,
+    key: str = "pixels",
+    block: tuple[int, int] | None = None,
+    overlay: str | None = None,
+    on_change: Callable[[StageResult], None] | None = None,
+) -> StageResult:
+    """Draw `scene` at `lam` and return what the visitor did; pictures come by `shelf`.
+
+    Args:
+        scene: the pair and its mask.
+        lam: the λ to show; it counts once the visitor's last commit has been answered.
+        key: names this stage; its state is `st.session_state[key]`.
+        block: the cell to pin; None leaves it to the visitor, as for the next.
+        overlay: how saliency is drawn, one of `OVERLAYS`.
+        on_change: as for `show`.
+
+    Raises:
+        ValueError: an array has the wrong shape or holds NaN, `lam` is outside 0 to 1, or
+            `overlay` is unknown.
+    """
+    if overlay is not None and overlay not in OVERLAYS:
+        raise ValueError(f"overlay must be one of {OVERLAYS}, got {overlay!r}")
+    own = _result(_state(key))
+    view = {
+        "seen": _count(_state(key)),
+        "block": list(block) if block else None,
+        "overlay": overlay,
+        "own": {"block": own.block, "overlay": own.overlay},
+    }
+    _library(key=f"{key}-library", data={"css": _CSS})
+    _shelf(key=f"{key}-arrays", data=pack_arrays(scene))
+    state = _pixels(
+        key=key,
+        data=pack_pixels(scene, lam, view),
+        on_lam_change=_tell(key, "lam", on_change),
+        on_block_change=_tell(key, "block", on_change),
+        on_overlay_change=_tell(key, "overlay", on_change),
+        on_action_change=_tell(key, "action", on_change),
     )
     return _result(state)
 

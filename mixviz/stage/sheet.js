@@ -29,11 +29,15 @@ class Sheet {
     const page = getComputedStyle(this.root).getPropertyValue("--st-background-color").trim();
     const [r, g, b] = [1, 3, 5].map((i) => parseInt(page.slice(i, i + 2), 16));
     this.root.dataset.theme = 0.299 * r + 0.587 * g + 0.114 * b < 128 ? "dark" : "light";
-    if (this.data && JSON.stringify(this.data) === JSON.stringify(data)) return;
+    const groups = JSON.stringify(data.groups);
+    const same = groups === this.groups && data.pinned === this.pinned;
     const focused = this.root.getRootNode().activeElement?.dataset?.slug;
+    this.groups = groups;
     this.data = data;
     this.view = data.view;
     this.pinned = data.pinned;
+    // The answer to a click brings what is drawn already.
+    if (same) return this.paint();
     this.draw();
     if (focused) this.root.querySelector(`[data-slug="${focused}"]`)?.focus({ preventScroll: true });
   }
@@ -87,7 +91,7 @@ class Sheet {
       waiting: String(this.tiles().filter((t) => t.waiting).length),
       ready: "true",
     });
-    for (const button of this.root.querySelectorAll("[data-view]")) {
+    for (const button of this.root.querySelectorAll("button[data-view]")) {
       button.setAttribute("aria-pressed", String(button.dataset.view === view));
       if (button.dataset.view === "difference") {
         button.disabled = !has;
@@ -131,7 +135,7 @@ class Sheet {
   }
 
   click(e) {
-    const view = e.target.closest("[data-view]")?.dataset.view;
+    const view = e.target.closest("button[data-view]")?.dataset.view;
     if (view) {
       this.view = view;
       this.send("view", view);

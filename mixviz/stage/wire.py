@@ -8,6 +8,7 @@ Layout: uint32 header length, header (UTF-8), then from the next multiple of 8 t
 array's place is its offset in the body. Shapes follow from grid and levels.
 """
 
+import hashlib
 import json
 import math
 import struct
@@ -18,9 +19,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixviz.stage.scene import TERMS, UNITS, Frame, Picture, Saliency, Scene, Steps
+from mixviz.stage.scene import (
+    TERMS,
+    UNITS,
+    Frame,
+    Notice,
+    Picture,
+    PixelScene,
+    Saliency,
+    Scene,
+    Steps,
+)
 
 ALIGN = 8
+FREE, WHOLE = 65535, 65534  # a mask's pixel is λ, or a share in units of 1 / WHOLE
 
 
 class _Body:
@@ -67,11 +79,25 @@ def _finite(name: str, value: float) -> float:
 
 
 def _describe_scene(scene: Scene, body: _Body) -> dict[str, object]:
+    return {
+        **_describe_pair(scene, body),
+        "levels": int(scene.levels),
+        "solver": scene.solver,
+        "transport": scene.transport,
+        "units": {name: _finite(f"Scene.units[{name}]", scene.units[name]) for name in UNITS},
+    }
+
+
+def _describe_notices(notices: Iterable[Notice]) -> list[list[str]]:
+    return [[n.cause, n.remedy, n.action] for n in notices]
+
+
+def _describe_pair(scene: Scene | PixelScene, body: _Body) -> dict[str, object]:
+    """What every stage is told: the pictures, their saliency, the contract."""
     shape = (scene.grid, scene.grid)
     return {
         "key": scene.key,
         "grid": int(scene.grid),
-        "levels": int(scene.levels),
         "pictures": [
             {"digest": p.digest, "name": p.name} for p in (scene.picture_0, scene.picture_1)
         ],
@@ -83,11 +109,8 @@ def _describe_scene(scene: Scene, body: _Body) -> dict[str, object]:
             }
             for s in (scene.saliency_0, scene.saliency_1)
         ],
-        "solver": scene.solver,
-        "transport": scene.transport,
         "contract": scene.contract,
         "contract_words": scene.contract_words,
-        "units": {name: _finite(f"Scene.units[{name}]", scene.units[name]) for name in UNITS},
     }
 
 
@@ -105,7 +128,7 @@ def _describe_frame(frame: Frame, grid: int, levels: int, body: _Body) -> dict[s
         "lam": _finite("Frame.lam", frame.lam),
         "weight": _finite("Frame.weight_1", frame.weight_1),
         "status": frame.status,
-        "notices": [[n.cause, n.remedy, n.action] for n in frame.notices],
+        "notices": _describe_notices(frame.notices),
         "at": [
             body.put_array("Frame.labels", frame.labels, "u1", blocks),
             body.put_array("Frame.source_0", frame.source_0, "<u2", places),
@@ -173,3 +196,87 @@ def pack_shelf(pictures: Iterable[Picture | Saliency]) -> bytes:
         place = body.put(picture.png)
         items.append({"digest": picture.digest, "at": place, "size": len(picture.png)})
     return _join({"items": items}, body.bytes())
+
+
+def _mask_bytes(scene: PixelScene) -> bytes:
+    fixed = np.where(scene.free, 0, scene.fixed)
+    return np.where(scene.free, FREE, np.rint(fixed * WHOLE)).astype("<u2").tobytes()
+
+
+def _guide_bytes(scene: PixelScene) -> tuple[bytes, ...]:
+    """Each map of the guide, a byte per pixel: 0 to 255 up to the top of a heat, else 0 or 1."""
+    guide = scene.guide
+    if guide is None:
+        return ()
+    found = []
+    for name in ("map_0", "map_1"):
+        values = np.asarray(getattr(guide, name))
+        if guide.kind == "heat":
+            if not np.isfinite(values).all():
+                raise ValueError(f"Guide.{name} must be finite; the stage draws numbers only")
+            values = np.rint((values / guide.top).clip(0, 1) * 255)
+        found.append(values.astype("u1").tobytes())
+    return tuple(found)
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()[:16]
+
+
+def pack_arrays(scene: PixelScene) -> bytes:
+    """The mask and the guide's maps, each with its digest: a shelf of its own.
+
+    They change with the pair and not with λ, so that a run at another λ sends none of them.
+    """
+    body = _Body()
+    items = [
+        {"digest": _digest(raw), "at": body.put(raw), "size": len(raw)}
+        for raw in (_mask_bytes(scene), *_guide_bytes(scene))
+    ]
+    return _join({"items": items}, body.bytes())
+
+
+def pack_pixels(scene: PixelScene, lam: float, view: Mapping[str, object]) -> bytes:
+    """One scene at λ; mask and maps are named by digest. `view` travels as it is."""
+    if not 0 <= lam <= 1:
+        raise ValueError(f"λ must lie in 0 to 1, got {lam}")
+    body = _Body()
+    shape = (scene.grid, scene.grid)
+    weights = None
+    if scene.weight_1 is not None:
+        weights = [
+            _finite(f"PixelScene.weight_1[{i}]", float(weight))
+            for i, weight in enumerate(scene.weight_1)
+        ]
+    guide = scene.guide
+    described = {
+        **_describe_pair(scene, body),
+        "mask": _digest(_mask_bytes(scene)),
+        "guide": guide
+        and {
+            "title": guide.title,
+            "kind": guide.kind,
+            "captions": list(guide.captions),
+            "top": _finite("Guide.top", guide.top),
+            "digests": [_digest(raw) for raw in _guide_bytes(scene)],
+        },
+        "rows": [
+            {
+                "name": row.name,
+                "format": row.format,
+                "labels": list(row.labels),
+                "at": body.put_array(f"PixelScene.rows[{i}].values", row.values, "<f4", shape),
+            }
+            for i, row in enumerate(scene.rows)
+        ],
+        "status": scene.status,
+        "notices": _describe_notices(scene.notices),
+        "exposed": [
+            [_finite(f"PixelScene.exposed_{q}", value) for value in pair]
+            for q, pair in enumerate((scene.exposed_0, scene.exposed_1))
+        ],
+        "weights": weights,
+        "scrubs": scene.scrubs,
+        "swappable": scene.swappable,
+    }
+    return _join({"scene": described, "lam": float(lam), **view}, body.bytes())

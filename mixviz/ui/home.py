@@ -20,7 +20,7 @@ from mixviz.ui.workbench import Bench, prepare
 from mixviz.viz.draw import heat, mask_colours, to_png, to_rgb
 
 FIRST = "puzzle_mix"
-ACROSS = 4  # tiles in a row
+ACROSS = 5  # tiles in a row
 SEED = 7  # of boxes, percentiles and chains, as the Compare page opens with
 ONCE = (
     "input_mixup",
@@ -98,10 +98,16 @@ def _show_first(bench: Bench, trace: MixTrace) -> None:
 
 def _show_weights(trace: MixTrace) -> None:
     a, b = (float(share) for share in trace.weights[0])
+    rest = max(0.0, 1 - a - b)
+    bars = "".join(
+        f'<div class="{side}" style="flex:{share:.4f}">'
+        f"{f'{side.upper()} {share:.0%}' if side and share > 0.12 else ''}</div>"
+        for side, share in (("a", a), ("b", b), ("", rest))
+        if share > 0
+    )
     st.html(
         f'<div class="mv-weights" role="img" aria-label="Label given: A {a:.1%}, B {b:.1%}">'
-        f'<div class="a" style="flex:{a:.4f}">{f"A {a:.0%}" if a > 0.08 else ""}</div>'
-        f'<div class="b" style="flex:{b:.4f}">{f"B {b:.0%}" if b > 0.08 else ""}</div></div>'
+        f"{bars}</div>"
     )
 
 
