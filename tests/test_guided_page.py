@@ -131,9 +131,7 @@ def test_the_ring_has_one_arrow_trace_and_all_pictures():
     distances = np.random.default_rng(0).random((count, count))
     distances += distances.T
     names = list(SAMPLES)[:count]
-    figure = charts.ring(
-        range(count), partner, distances, names, ["data:,"] * count, 2, LIGHT
-    )
+    figure = charts.ring(range(count), partner, distances, names, ["data:,"] * count, 2, LIGHT)
     arrows = [t for t in figure.data if t.mode == "markers" and t.marker.symbol == "triangle-up"]
     assert len(arrows) == 1
     assert sorted(arrows[0].customdata) == list(range(count))
