@@ -11,12 +11,16 @@ from mixviz.ui.state import Field
 HOME = "app.py"
 PUZZLE_MIX = "pages/1_Puzzle_Mix.py"
 GUIDED_MIXUP = "pages/2_GuidedMixup.py"
+R_MIX = "pages/3_R_Mix.py"
 COMPARE = "pages/4_Compare.py"
+FIGURE_2 = "pages/5_Figure_2.py"
 PAGES = {
     HOME: "Mix",
     PUZZLE_MIX: "Puzzle Mix",
     GUIDED_MIXUP: "GuidedMixup",
+    R_MIX: "R-Mix",
     COMPARE: "Compare",
+    FIGURE_2: "Figure 2",
 }
 
 STYLE = """
@@ -56,7 +60,7 @@ STYLE = """
 .mv-panels .mv-pixel {image-rendering: pixelated}
 .mv-frame-a img {outline: 3px solid #0072B2}
 .mv-frame-b img {outline: 3px dashed #D55E00}
-.mv-guess {display: grid; grid-template-columns: minmax(0, 1fr) 4.5rem 3.2rem; gap: 2px 8px;
+.mv-guess {display: grid; grid-template-columns: minmax(5.5rem, 1fr) minmax(0, 4.5rem) 3.2rem; gap: 2px 8px;
   font-size: 14px; line-height: 20px; align-items: center; font-variant-numeric: tabular-nums}
 .stMainBlockContainer h3 {font-size: 18px; line-height: 26px; padding: .5rem 0 .25rem}
 .mv-tag {vertical-align: 1px}

@@ -12,7 +12,7 @@ from mixviz.methods import METHODS
 from mixviz.methods.base import MixTrace
 from mixviz.methods.variants import VARIANTS
 from mixviz.ui import classifier, compute, guided, lineup, pictures, state
-from mixviz.ui.frame import COMPARE, GUIDED_MIXUP, PAGES, PUZZLE_MIX, Page
+from mixviz.ui.frame import COMPARE, GUIDED_MIXUP, PAGES, PUZZLE_MIX, R_MIX, Page
 from mixviz.ui.guesses import show_guesses
 from mixviz.ui.staging import CONTRACTS
 from mixviz.ui.state import Field
@@ -20,7 +20,7 @@ from mixviz.ui.workbench import Bench, prepare
 from mixviz.viz.draw import heat, mask_colours, to_png, to_rgb
 
 FIRST = "puzzle_mix"
-ACROSS = 5  # tiles in a row
+TILE = 190  # pixels across; five stand in a row of a wide window
 SEED = 7  # of boxes, percentiles and chains, as the Compare page opens with
 ONCE = (
     "input_mixup",
@@ -34,7 +34,7 @@ ONCE = (
     "r_mix",
     "augmix",
 )
-PAGE_OF = {FIRST: PUZZLE_MIX, guided.SLUG: GUIDED_MIXUP}
+PAGE_OF = {FIRST: PUZZLE_MIX, guided.SLUG: GUIDED_MIXUP, "r_mix": R_MIX}
 
 
 def fields() -> list[Field]:
@@ -103,7 +103,7 @@ def _show_weights(trace: MixTrace) -> None:
         f'<div class="{side}" style="flex:{share:.4f}">'
         f"{f'{side.upper()} {share:.0%}' if side and share > 0.12 else ''}</div>"
         for side, share in (("a", a), ("b", b), ("", rest))
-        if share > 0
+        if share > 0.005
     )
     st.html(
         f'<div class="mv-weights" role="img" aria-label="Label given: A {a:.1%}, B {b:.1%}">'
@@ -135,12 +135,11 @@ def _show_sight(bench: Bench, trace: MixTrace, block: int) -> None:
 def _show_tiles(bench: Bench, block: int) -> None:
     """Show each method once, at λ = ½; RL-Mix has to search first, which Compare does."""
     shown = [variant for slug, variant in VARIANTS.items() if slug in ONCE]
-    for start in range(0, len(shown), ACROSS):
-        columns = st.columns(ACROSS, gap="medium")
-        for column, variant in zip(columns, shown[start : start + ACROSS], strict=False):
+    with st.container(horizontal=True, gap="medium"):
+        for variant in shown:
             found = lineup.mix(lineup.place(variant, bench, 0.5, SEED, block))
-            with column:
-                if found is not None:
+            if found is not None:
+                with st.container(width=TILE):
                     _show_tile(variant.method.slug, found[0])
     shared = state.changed([*pictures.FIELDS, *classifier.FIELDS])
     st.page_link(COMPARE, label="Compare them all, with RL-Mix and variants", query_params=shared)
