@@ -1,13 +1,18 @@
 """What the stage is told equals the trace, and what it says in words is true."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from mixviz.core.mask import energy
 from mixviz.core.types import Pair
+from mixviz.detectors import Finding, check, visible_moves
+from mixviz.methods import METHODS
 from mixviz.methods.puzzle_mix import PuzzleMixParams, mix
 from mixviz.samples import load_sample, square_crop
+from mixviz.stage import Notice
 from mixviz.ui import puzzle, staging
 from mixviz.ui.compute import to_tensor
 
@@ -75,11 +80,15 @@ def test_steps_end_where_the_paper_ends(pair):
     assert sorted(steps["rounds_0"].sources[-1]) == list(range(64))
 
 
+def visible(trace):
+    return int(visible_moves(trace.z, trace.source_0, trace.source_1).sum())
+
+
 def test_words_say_where_and_how_much(pair):
     params = PuzzleMixParams(xi=0.005)
     trace = mix(pair, params)
     shown = int((trace.z[0] > 0).sum())
-    moved = sum(staging.moved_and_visible(trace))
+    moved = visible(trace)
     assert moved > 1
     words = staging.describe(trace, params)
     assert f"B shows in {shown} of 64 blocks" in words
@@ -88,10 +97,13 @@ def test_words_say_where_and_how_much(pair):
     assert staging.describe(mix(pair, alone), alone) == "Mask 8 × 8: only A shows."
 
 
-def causes(pair, params, lam=0.5):
+def notices(pair, params):
     trace = mix(pair, params)
-    found = staging.notices_of(trace, params, lam)
-    return [notice.cause for notice in (*found, *staging.still(trace, params))]
+    return staging.notices(check(trace, pair, params, METHODS["puzzle_mix"]))
+
+
+def causes(pair, params):
+    return [notice.cause for notice in notices(pair, params)]
 
 
 def test_each_detector_fires_on_its_own_broken_example(pair):
@@ -104,17 +116,54 @@ def test_each_detector_fires_on_its_own_broken_example(pair):
     stiff = PuzzleMixParams(xi=0.005, beta=500.0, gamma=0.0, eta=0.01, levels=1)
     assert any("collapsed" in cause for cause in causes(pair, stiff))
     weak = Pair(pair.x0, pair.x1, pair.s0, pair.s0 * 0 + pair.s1)
-    far = causes(weak, PuzzleMixParams(xi=0.005, eta=1e-6, beta=0.0, lam=0.95), lam=0.95)
+    far = causes(weak, PuzzleMixParams(xi=0.005, eta=1e-6, beta=0.0, lam=0.95))
     assert any("far from the 0.95 asked" in cause for cause in far)
     assert any("nothing moves" in cause for cause in causes(pair, PuzzleMixParams(xi=3.0)))
 
 
+def test_notices_keep_the_order_of_the_pipeline(pair):
+    params = PuzzleMixParams(xi=3.0)
+    trace = mix(Pair(pair.x0, pair.x0, pair.s0, pair.s1), params)
+    broken = replace(trace, flags={"flat_saliency_0": (0,), "clamped_seam": (0,)})
+    logits = (torch.zeros(1, 200), torch.zeros(1, 200))
+    said = staging.notices(check(broken, None, params, METHODS["puzzle_mix"], logits))
+    assert [notice.cause[:24] for notice in said] == [
+        "The saliency of A is the",
+        "The seam term outweighs ",
+        "A and B are the same pic",
+        "At ξ 3 nothing moves.",
+        "The classifier is below ",
+    ]
+    assert said[1].remedy == "Lower γ to 1 or less."
+    assert said[-1].cause == "The classifier is below 5% sure of A and B."
+
+
+def test_the_stage_is_told_of_its_own_item_and_of_no_remark():
+    found = Finding("odd", (1,), "Odd.", "Even it.", "mask")
+    assert staging.notices([found]) == ()
+    assert staging.notices([found], 1) == (Notice("Odd.", "Even it."),)
+    assert staging.notices([replace(found, remark=True)], 1) == ()
+
+
 def test_the_offered_xi_moves_a_block(pair):
     params = PuzzleMixParams(xi=3.0)
-    (notice,) = staging.still(mix(pair, params), params)
+    (notice,) = notices(pair, params)
+    assert notice.cause == "At ξ 3 nothing moves."
     offered = float(notice.action.removeprefix("set_xi:"))
-    assert sum(staging.moved_and_visible(mix(pair, PuzzleMixParams(xi=offered)))) > 0
-    assert sum(staging.moved_and_visible(mix(pair, PuzzleMixParams(xi=offered * 1.2)))) == 0
+    assert notice.remedy == f"The largest ξ at which a visible block moves is {offered:.2g}."
+    assert visible(mix(pair, PuzzleMixParams(xi=offered))) > 0
+    assert visible(mix(pair, PuzzleMixParams(xi=offered * 1.2))) == 0
+
+
+def test_the_sweep_says_what_the_frame_says_without_the_search(pair):
+    params = PuzzleMixParams(xi=3.0, eta=1e-6, beta=0.0)
+    look = puzzle.Look(puzzle.compute.Framing("x"), puzzle.compute.Framing("y"), 64, "none")
+    puzzle.FRAMES.clear()
+    lams = [0.02, 0.5, 0.98]
+    for lam, frame in zip(lams, puzzle._frames(look, params, pair, lams), strict=True):
+        alone = notices(pair, replace(params, lam=lam))
+        assert frame.notices == tuple(one for one in alone if not one.action)
+    assert "far from the 0.98 asked" in frame.notices[0].cause
 
 
 def test_algorithm_1_is_told_on_when_it_is_worse_than_nothing():

@@ -29,7 +29,7 @@ from mixviz.core.types import Pair
 from mixviz.methods import METHODS
 from mixviz.methods.guidedmixup import GuidedMixupParams, GuidedMixupTrace, blur
 from mixviz.samples import SAMPLES, Picture
-from mixviz.ui import classifier, compute, knobs, pictures, pixel_staging, state
+from mixviz.ui import classifier, compute, joint, knobs, pictures, pixel_staging, state
 from mixviz.ui.compute import Framing
 from mixviz.ui.frame import Page
 from mixviz.ui.state import Field, one_of
@@ -144,7 +144,7 @@ BY_NAME = {field.name: field for field in FIELDS}
 def fields() -> list[Field]:
     """Return what the URL of this page carries."""
     model = [field for field in classifier.FIELDS if field.name == "model"]
-    return [*FIELDS, *model, *state.param_fields(SLUG, METHOD.opening(1))]
+    return [*FIELDS, *model, *state.param_fields(SLUG, METHOD.opening(1)), *joint.fields()]
 
 
 def _get(name: str) -> Any:
@@ -279,7 +279,7 @@ def _saliency(items: Sequence[Item], source: str) -> Tensor:
     size = pictures.size()
     model = classifier.model() if source == "gradient" else ""
     keys = [(item.framing(), size, source, model) for item in items]
-    held = {pictures.picture(item.picture).digest: pictures.picture(item.picture) for item in items}
+    held = _held(items)
     missing = [index for index, key in enumerate(keys) if MAPS.get(key) is None]
     place = st.empty()
     began = time.monotonic()
@@ -294,6 +294,12 @@ def _saliency(items: Sequence[Item], source: str) -> Tensor:
         compute.yield_to_newer_run()
     place.empty()
     return torch.stack([cast(Tensor, MAPS.get(key)) for key in keys])
+
+
+def _held(items: Sequence[Item]) -> dict[str, Picture]:
+    """Return the pictures of a batch by digest."""
+    found = (pictures.picture(item.picture) for item in items)
+    return {picture.digest: picture for picture in found}
 
 
 def _image(item: Item, held: Mapping[str, Picture]) -> Tensor:
@@ -401,6 +407,11 @@ def show(page: Page) -> None:
     _show_pair(items, maps, partner, pick, params)
     _show_sources([items[pick], items[partner[pick]]], params)
     _show_gallery(items, maps, partner, pick, params)
+    held = _held(items)
+    images = torch.cat([_image(item, held) for item in items])
+    joint.show(
+        images, maps, names, (items, pictures.size(), _get("source"), classifier.model()), look
+    )
     _show_paper_versus_code()
 
 
@@ -520,7 +531,7 @@ def _show_solvers(
 def _mix(
     items: Sequence[Item], maps: Tensor, pairs: Sequence[tuple[int, int]], params: GuidedMixupParams
 ) -> GuidedMixupTrace:
-    held = {pictures.picture(item.picture).digest: pictures.picture(item.picture) for item in items}
+    held = _held(items)
     first, second = ([pair[side] for pair in pairs] for side in (0, 1))
     images = [torch.cat([_image(items[i], held) for i in side]) for side in (first, second)]
     pair = Pair(images[0], images[1], maps[first], maps[second])

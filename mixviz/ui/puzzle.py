@@ -21,6 +21,7 @@ from mixviz.core.measure import (
 )
 from mixviz.core.transport import TRANSPORT_SOLVERS
 from mixviz.core.types import Pair
+from mixviz.detectors import AT_ONCE, Case, check, examine
 from mixviz.methods import METHODS
 from mixviz.methods.base import LAM_STOPS
 from mixviz.methods.puzzle_mix import TRANSPORT_MASKS, PuzzleMixParams, PuzzleMixTrace
@@ -224,9 +225,12 @@ def _frames(
     missing = [lam for lam, frame in found.items() if frame is None]
     if missing:
         batch = replace(params, lam=torch.tensor(missing, dtype=torch.float64))
-        trace = cast(PuzzleMixTrace, METHOD.mix(_spread(pair, len(missing)), batch))
+        many = _spread(pair, len(missing))
+        trace = cast(PuzzleMixTrace, METHOD.mix(many, batch))
+        # Fifty λ that may never be looked at are not worth a search.
+        findings = examine(Case(trace, many, batch, METHOD), AT_ONCE)
         for item, lam in enumerate(missing):
-            frame = staging.stage_frame(trace, params, lam, item, searching=False)
+            frame = staging.stage_frame(trace, params, lam, item, findings)
             found[lam] = FRAMES.put((look, still, lam), frame)
     return [cast(stage.Frame, found[lam]) for lam in lams]
 
@@ -299,7 +303,9 @@ def _show_stage(bench: Bench, trace: PuzzleMixTrace, params: PuzzleMixParams) ->
     stage.shelf([scene.picture_0, scene.saliency_0], key="shelf-a")
     stage.shelf([scene.picture_1, scene.saliency_1], key="shelf-b")
     walkable = staging.stage_steps(_walkable(trace, params), params)
-    frame = staging.stage_frame(trace, params, float(params.lam), more=_doubts(bench))
+    logits = (bench.seen.a.explanation.logits, bench.seen.b.explanation.logits)
+    findings = check(trace, bench.seen.pair, params, METHOD, logits)
+    frame = staging.stage_frame(trace, params, float(params.lam), findings=findings)
     step, block = state.kept().get("stage.step"), state.kept().get("stage.block")
     lengths = {steps.kind: len(steps.captions) for steps in walkable}
     if step is not None and step[1] >= lengths.get(step[0], 0):
@@ -316,23 +322,6 @@ def _show_stage(bench: Bench, trace: PuzzleMixTrace, params: PuzzleMixParams) ->
         on_change=_on_stage,
     )
     return scene
-
-
-def _doubts(bench: Bench) -> list[stage.Notice]:
-    """Say when the classifier has no idea what it looks at."""
-    unsure = [
-        letter
-        for letter, seen in (("A", bench.seen.a), ("B", bench.seen.b))
-        if float(seen.explanation.logits.softmax(1).max()) < compute.UNSURE
-    ]
-    if not unsure:
-        return []
-    return [
-        stage.Notice(
-            f"The classifier is below {compute.UNSURE:.0%} sure of {' and '.join(unsure)}.",
-            "Choose its label, another picture or another classifier.",
-        )
-    ]
 
 
 def _send_sweep(bench: Bench, params: PuzzleMixParams, scene: stage.Scene) -> None:

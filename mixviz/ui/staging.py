@@ -1,6 +1,6 @@
 """From traces to the stage: arrays, names and sentences. Tensors become arrays here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,8 @@ from torch import Tensor
 
 from mixviz.core.blocks import sum_to_one
 from mixviz.core.mask import energy, first_labels
-from mixviz.core.threshold import largest_moving_xi
 from mixviz.core.transport import TransportRound
-from mixviz.methods.base import FLAGS
+from mixviz.detectors import Finding, visible_moves
 from mixviz.methods.puzzle_mix import PuzzleMixParams, PuzzleMixTrace
 from mixviz.stage import Frame, Notice, Picture, Saliency, Scene, Steps
 from mixviz.ui.compute import digest_of
@@ -99,16 +98,6 @@ def stage_scene(
     )
 
 
-def moved_and_visible(trace: PuzzleMixTrace, item: int = 0) -> tuple[int, int]:
-    """Count the blocks of A and of B that moved to where the mask shows them."""
-    z = trace.z[item].flatten()
-    here = torch.arange(len(z))
-    return (
-        int(((trace.source_0[item] != here) & (z < 1)).sum()),
-        int(((trace.source_1[item] != here) & (z > 0)).sum()),
-    )
-
-
 def _where(share: NDArray[Any]) -> str:
     """Say where B mostly shows, in a word, from its centre of mass."""
     total = share.sum()
@@ -136,7 +125,7 @@ def describe(trace: PuzzleMixTrace, params: PuzzleMixParams, item: int = 0) -> s
     mask = f"Mask {n} × {n}: B shows in {shown} of {n * n} blocks{_where(z)}"
     if not params.transport:
         return f"{mask}; blocks stay where they are (mask only)."
-    moved = sum(moved_and_visible(trace, item))
+    moved = int(visible_moves(trace.z, trace.source_0, trace.source_1)[item].sum())
     if moved == 0:
         return f"{mask}; no visible block moves."
     before, after = dict(trace.ladder)["mask"], trace.energy
@@ -148,78 +137,17 @@ def describe(trace: PuzzleMixTrace, params: PuzzleMixParams, item: int = 0) -> s
     return f"{mask}; moving {blocks} {change} {abs(gained):.1%} of a picture’s saliency."
 
 
-def _round_down(value: float) -> float:
-    """Round down to two significant digits, so that the bound still holds."""
-    if value <= 0:
-        return 0.0
-    scale = 10.0 ** (np.floor(np.log10(value)) - 1)
-    return float(np.floor(value / scale * (1 - 1e-9)) * scale)
-
-
-def notices_of(
-    trace: PuzzleMixTrace, params: PuzzleMixParams, lam: float, item: int = 0
-) -> tuple[Notice, ...]:
-    """Say what is wrong or surprising here, each with its cause and a way out."""
-    found = [
-        Notice(FLAGS[name], "Choose another picture, label or classifier.")
-        for name, items in trace.flags.items()
-        if item in items and name != "clamped_seam"
-    ]
-    if item in trace.flags.get("clamped_seam", ()):
-        found.append(Notice(FLAGS["clamped_seam"], "Lower γ to 1 or less."))
-    if torch.equal(trace.shown_0[item], trace.shown_1[item]):
-        found.append(Notice("A and B are the same picture.", "Choose another picture for B."))
-    z, given = trace.z[item], float(trace.lam_label[item])
-    if 0.2 <= lam <= 0.8 and float(z.min()) == float(z.max()) and float(z.min()) in (0.0, 1.0):
-        shown = "B" if given == 1 else "A"
-        found.append(
-            Notice(f"The mask has collapsed: only {shown} shows.", "Lower β or γ, or raise η.")
-        )
-    elif abs(given - lam) > 0.25 and params.eta > 0:
-        found.append(
-            Notice(
-                f"The label given to B is {given:.2f}, far from the {lam:.2f} asked.",
-                "Raise η: it is what encourages the label.",
-            )
-        )
-    if (
-        params.transport
-        and params.transport_solver == "paper"
-        and _eq_5(dict(trace.ladder)["move"], item) > _eq_5(dict(trace.ladder)["mask"], item) + 1e-9
-    ):
-        found.append(
-            Notice(
-                "Algorithm 1 hides more than it moves for: no move at all would be better (eq. 5).",
-                "Choose the exact transport solver under Advanced.",
-            )
-        )
-    return tuple(found)
-
-
-def _eq_5(terms: dict[str, Tensor], item: int) -> float:
-    """Return what transport minimises: saliency hidden and distance paid for."""
-    return sum(float(terms[name][item]) for name in ("saliency_0", "saliency_1", "transport"))
-
-
-def still(trace: PuzzleMixTrace, params: PuzzleMixParams, item: int = 0) -> list[Notice]:
-    """Say at which ξ a visible block would move, when none does."""
-    if not params.transport or params.xi == 0 or any(moved_and_visible(trace, item)):
-        return []
-    z = trace.z[item].double().numpy()
-    xi = max(
-        largest_moving_xi(trace.blocks_0[item].numpy(), 1 - z),
-        largest_moving_xi(trace.blocks_1[item].numpy(), z),
+def notices(findings: Iterable[Finding], item: int = 0) -> tuple[Notice, ...]:
+    """Return what the stage says of one item; remarks leave the word to the status."""
+    return tuple(
+        Notice(one.cause, one.remedy, _button(one.setting))
+        for one in findings
+        if item in one.items and not one.remark
     )
-    settable = _round_down(xi)
-    if settable <= 0:
-        return []
-    return [
-        Notice(
-            f"At ξ {params.xi:g} nothing moves.",
-            f"The largest ξ at which a visible block moves is {settable:.2g}.",
-            f"set_xi:{settable:.2g}",
-        )
-    ]
+
+
+def _button(setting: tuple[str, float] | None) -> str:
+    return "" if setting is None else f"set_{setting[0]}:{setting[1]:.2g}"
 
 
 def stage_frame(
@@ -227,14 +155,9 @@ def stage_frame(
     params: PuzzleMixParams,
     lam: float,
     item: int = 0,
-    more: Sequence[Notice] = (),
-    searching: bool = True,
+    findings: Iterable[Finding] = (),
 ) -> Frame:
-    """Pack one λ of a trace; `params` hold any λ, the batch item decides which.
-
-    `searching` looks for the ξ from which on something moves; fifty λ that may never be looked at
-    are not worth its tenth of a second.
-    """
+    """Pack one λ of a trace; `params` hold any λ, the batch item decides which."""
     n = params.grid
     z = trace.z[item].double()
     moved = [
@@ -257,11 +180,7 @@ def stage_frame(
         data_cost=trace.local.data_smooth[item].numpy().astype(np.float32),
         prior_cost=trace.local.prior[item].numpy().astype(np.float32),
         status=describe(trace, params, item),
-        notices=(
-            *notices_of(trace, params, lam, item),
-            *(still(trace, params, item) if searching else ()),
-            *more,
-        ),
+        notices=notices(findings, item),
     )
 
 
