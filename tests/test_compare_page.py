@@ -64,7 +64,7 @@ def test_every_method_is_in_the_table():
 @pytest.mark.usefixtures("quick_search")
 def test_all_variants_are_one_switch_away():
     app = open_page()
-    app.toggle(key="compare-more-toggle").set_value(True).run()
+    app.toggle(key="compare-more").set_value(True).run()
     assert list(table(app).index) == [variant.title for variant in VARIANTS.values()]
     assert app.query_params["more"] == "1"
 

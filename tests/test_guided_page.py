@@ -7,7 +7,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from mixviz.samples import SAMPLES
-from mixviz.ui import frame, guided
+from mixviz.ui import frame, guided, joint
+from mixviz.viz import joint as joint_charts
 from mixviz.viz import pairing as charts
 from mixviz.viz.look import DARK, LIGHT
 
@@ -162,3 +163,35 @@ def test_both_saliencies_of_the_pair_are_shown():
     (both,) = [body for body in bodies if "data-sources" in body]
     assert both.count("<figure") == 6
     assert both.count("distance") == 2
+
+
+def test_co_mixup_is_solved_when_asked_for():
+    app = open_page(batch="sample-8")
+    assert not joint_words(app)
+    app.toggle(key="joint-shown").set_value(True).run()
+    assert "A mix holds" in joint_words(app)
+    assert app.query_params["joint"] == "1"
+    solved = joint.TRACES.computed
+    app.run()
+    assert joint.TRACES.computed == solved, "what is known is not solved again"
+    app.select_slider(key="comixup-beta").set_value(0.0).run()
+    assert joint.TRACES.computed == solved + 1
+
+
+def test_co_mixup_comes_from_the_link_and_mends_its_grid():
+    app = open_page(batch="cat,coffee,cup", joint="1", grid="7.5", seed="3")
+    assert any("grid" in warning.value for warning in app.warning)
+    assert "of 3 pictures are used" in joint_words(app)
+
+
+def test_the_shares_of_the_chart_are_those_of_the_mixes():
+    labels = np.array([[0.5, 0.5, 0.0], [0.0, 0.25, 0.75], [1.0, 0.0, 0.0]])
+    figure = joint_charts.shares(labels, ["a", "b", "c"], LIGHT)
+    shown = np.nan_to_num(np.array(figure.data[0].z, dtype=float))
+    assert np.array_equal(shown, labels)
+    assert figure.data[0].text[1][2] == "75%"
+
+
+def joint_words(app):
+    bodies = [element.proto.body for element in app.get("html")]
+    return "".join(body for body in bodies if "data-joint" in body)

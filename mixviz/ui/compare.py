@@ -54,7 +54,7 @@ def _read_lam(text: str) -> float:
 FIELDS = [
     Field("lam", "compare.lam", 0.4, _read_lam, lambda value: f"{value:g}"),
     Field("seed", "compare.seed", 7, _read_seed),
-    Field("more", "compare.more", "0", one_of({"0": None, "1": None})),
+    state.switch_field("more", "compare.more"),
     Field("pin", "compare.pin", "", one_of({"": None, **dict.fromkeys(VARIANTS)})),
     Field("view", "compare.view", "mix", one_of(dict.fromkeys(VIEWS))),
 ]
@@ -98,14 +98,12 @@ def _ask() -> None:
         )
         st.button("New seed", on_click=_new_seed, key="new-seed", shortcut="D")
     key = state.widget_key("compare.more")
-    st.session_state.setdefault(key, _get("more") == "1")
-    more = st.toggle(
+    st.session_state.setdefault(key, state.get(BY_NAME["more"]))
+    state.kept()["compare.more"] = st.toggle(
         "All variants of the tables",
-        key=f"{key}-toggle",
-        value=_get("more") == "1",
+        key=key,
         help="Adversarial Puzzle Mix, and Puzzle Mix and GuidedMixup on AugMix of the pictures.",
     )
-    state.kept()["compare.more"] = "1" if more else "0"
 
 
 def show(page: Page) -> None:
@@ -120,7 +118,7 @@ def show(page: Page) -> None:
         return
     lam, seed = float(state.get(BY_NAME["lam"])), int(state.get(BY_NAME["seed"]))
     block = pictures.size() // 8
-    chosen = lineup.variants(_get("more") == "1", MAIN)
+    chosen = lineup.variants(state.get(BY_NAME["more"]), MAIN)
     rows = lineup.line_up([lineup.place(one, bench, lam, seed, block) for one in chosen], bench)
     _say(rows, lam, seed)
     _show_sheet(rows)

@@ -32,7 +32,6 @@ from mixviz.zoo.layers import class_activation, features_at, logits_from
 
 T = TypeVar("T")
 
-UNSURE = 0.05  # below this a first guess is called unsure
 SOURCES: Mapping[str, str] = {
     "gradient": "gradient of the classifier",
     "spectral": "spectral residual, no classifier",

@@ -36,8 +36,10 @@ STYLE = """
 [data-testid="stSidebarHeader"] {height: 2rem; padding-bottom: 0; margin-bottom: 0}
 [data-testid="stSidebarUserContent"] {padding-top: 0}
 [data-testid="stSidebar"] [data-testid="stVerticalBlock"] {gap: .55rem}
-[data-testid="stSidebar"] [class*="-paper"] {margin-top: -1.9rem}
-[data-testid="stSidebar"] [class*="-paper"] button {min-height: 1.3rem; padding: 0;
+:is([data-testid="stSidebar"], .st-key-joint-knobs) [class*="-paper"] {
+  margin-top: -1.9rem}
+:is([data-testid="stSidebar"], .st-key-joint-knobs) [class*="-paper"] button {
+  min-height: 1.3rem; padding: 0;
   font-size: .875rem}
 @media (max-width: 640px) {.st-key-nav {padding-left: 2.75rem}}
 [data-testid="stSidebar"] [data-testid="stExpander"] [data-testid="stButtonGroup"] button {

@@ -8,6 +8,7 @@ import streamlit as st
 from torch import Tensor
 
 from mixviz.core.blocks import sum_to_one
+from mixviz.detectors import UNSURE
 from mixviz.methods import METHODS
 from mixviz.methods.base import MixTrace
 from mixviz.methods.variants import VARIANTS
@@ -123,7 +124,7 @@ def _show_sight(bench: Bench, trace: MixTrace, block: int) -> None:
     ):
         with column:
             alone = part.explanation.logits.softmax(1)[0]
-            unsure = "It has no idea." if float(alone.max()) < compute.UNSURE else ""
+            unsure = "It has no idea." if float(alone.max()) < UNSURE else ""
             show_guesses(title, alone, seen.class_names, marked, unsure)
     with columns[2]:
         probabilities, _ = compute.predict(

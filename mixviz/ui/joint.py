@@ -15,7 +15,7 @@ from mixviz.methods import BATCH_METHODS
 from mixviz.methods.batch import BATCH_FLAGS
 from mixviz.methods.comixup import LARGEST_PART, CoMixupParams, CoMixupTrace
 from mixviz.ui import compute, knobs, pictures, state
-from mixviz.ui.state import Field, one_of
+from mixviz.ui.state import Field
 from mixviz.viz import joint as charts
 from mixviz.viz.draw import to_rgb
 from mixviz.viz.look import Look
@@ -25,7 +25,7 @@ METHOD = BATCH_METHODS[SLUG]
 OPENING = CoMixupParams()
 KNOBS = ("beta", "gamma", "eta", "tau", "grid", "seed")
 ADVANCED = ("omega", "alpha", "sweeps")
-SHOWN = Field("joint", "joint.shown", "0", one_of({"0": None, "1": None}))
+SHOWN = state.switch_field("joint", "joint.shown")
 TRACES = compute.Counted(8)
 
 
@@ -59,15 +59,14 @@ def show(images: Tensor, maps: Tensor, names: Sequence[str], key: Hashable, look
         help="Many pictures to many mixes, instead of pairs (Kim et al. 2021).",
     )
     widget = state.widget_key(SHOWN.key)
-    st.session_state.setdefault(f"{widget}-toggle", state.get(SHOWN) == "1")
-    wanted = st.toggle("Mix the whole batch jointly", key=f"{widget}-toggle")
-    state.kept()[SHOWN.key] = "1" if wanted else "0"
+    st.session_state.setdefault(widget, state.get(SHOWN))
+    wanted = state.kept()[SHOWN.key] = st.toggle("Mix the whole batch jointly", key=widget)
     if not wanted:
         st.caption("It takes from a tenth of a second to a few seconds, by pictures and blocks.")
         return
     left, right = st.columns([1, 2.2], gap="large")
-    with left:
-        params = _settle()
+    with left, st.container(key="joint-knobs", gap="small"):
+        _settle()
         knobs.ask(SLUG, OPENING, KNOBS)
         with st.expander("Advanced"):
             knobs.ask(SLUG, OPENING, ADVANCED)

@@ -114,6 +114,11 @@ def number_field(name: str, key: str, default: float, low: float, high: float) -
     return Field(name, key, default, partial(_number, knob), _write_number, partial(_nearest, knob))
 
 
+def switch_field(name: str, key: str) -> Field:
+    """Return a field for something that is done or, unless asked for, left out."""
+    return Field(name, key, False, _switch, lambda value: str(int(value)))
+
+
 def kept() -> dict[str, Any]:
     """Return what this visitor has set, by key."""
     values: dict[str, Any] = st.session_state.setdefault("kept", {})
