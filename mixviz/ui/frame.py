@@ -62,7 +62,8 @@ STYLE = """
 .mv-panels .mv-pixel {image-rendering: pixelated}
 .mv-frame-a img {outline: 3px solid #0072B2}
 .mv-frame-b img {outline: 3px dashed #D55E00}
-.mv-guess {display: grid; grid-template-columns: minmax(5.5rem, 1fr) minmax(0, 4.5rem) 3.2rem; gap: 2px 8px;
+.mv-guess {display: grid; gap: 2px 8px;
+  grid-template-columns: minmax(5.5rem, 1fr) minmax(0, 4.5rem) 3.2rem;
   font-size: 14px; line-height: 20px; align-items: center; font-variant-numeric: tabular-nums}
 .stMainBlockContainer h3 {font-size: 18px; line-height: 26px; padding: .5rem 0 .25rem}
 .mv-tag {vertical-align: 1px}
