@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from mixviz.core.percentiles import percentile_choices
 from mixviz.methods.variants import MAIN, VARIANTS
-from mixviz.ui import compare, compute, frame
+from mixviz.ui import compare, compute, frame, inside
 from mixviz.viz import comparison
 from mixviz.viz.comparison import Entry
 from mixviz.viz.look import DARK, LIGHT
@@ -154,3 +154,24 @@ def test_the_chart_has_a_dot_for_every_number(look):
     assert list(kept_b.x) == [e.kept[1] for e in shown]
     assert kept_a.marker.symbol != kept_b.marker.symbol
     assert sum(shape.type == "rect" for shape in figure.layout.shapes) == 1
+
+
+@pytest.mark.usefixtures("quick_search")
+def test_manifold_mixup_is_seen_from_inside():
+    app = open_page(layer="3")
+    bodies = [element.proto.body for element in app.get("html")]
+    (maps,) = [body for body in bodies if "data-features" in body]
+    assert maps.count("<img") == 3 * inside.CHANNELS
+    assert "After stage 3: 256 × 16 × 16" in maps
+    assert sum("Mixed inside" in body for body in bodies) == 1
+
+
+@pytest.mark.usefixtures("quick_search")
+def test_at_the_input_both_ways_of_mixing_are_one():
+    """Inside after nothing is outside: the layer before all layers is the picture."""
+    app = open_page(layer="0")
+    assert app.query_params["layer"] == "0"
+    bodies = [element.proto.body for element in app.get("html")]
+    guesses = [body.partition('<div class="mv-guess">')[2] for body in bodies if "Mixed" in body]
+    assert len(guesses) == 2
+    assert guesses[0] == guesses[1]

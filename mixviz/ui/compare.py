@@ -15,7 +15,7 @@ from mixviz.methods.base import LAM_STOPS, MixTrace
 from mixviz.methods.variants import GROUPS, MAIN, VARIANTS
 from mixviz.spec import Knob, notes
 from mixviz.stage.sheet import VIEWS, SheetResult, Tile, show_sheet
-from mixviz.ui import classifier, compute, lineup, pictures, state
+from mixviz.ui import classifier, compute, inside, lineup, pictures, state
 from mixviz.ui.frame import Page
 from mixviz.ui.lineup import Row
 from mixviz.ui.staging import CONTRACTS
@@ -63,7 +63,7 @@ BY_NAME = {field.name: field for field in FIELDS}
 
 def fields() -> list[Field]:
     """Return what the URL of this page carries beside the pictures."""
-    return [*FIELDS, *classifier.FIELDS]
+    return [*FIELDS, inside.LAYER, *classifier.FIELDS]
 
 
 def _get(name: str) -> str:
@@ -143,6 +143,7 @@ def show(page: Page) -> None:
         "Manifold Mixup is judged where the classifier mixes, not on the picture."
     )
     _offer_files(entries, table)
+    inside.show(bench, lam, compute.layers(bench.look.model, classifier.own()))
     for row in waiting:
         _search(row, progress)
     if waiting:

@@ -72,6 +72,11 @@ STYLE = """
 .mv-guess span {overflow: hidden; text-overflow: ellipsis; white-space: nowrap}
 .mv-guess i {display: block; height: 10px; background: #8A93A0}
 .mv-guess b {font-weight: 400; text-align: right}
+.mv-features {display: grid; gap: 6px; font-size: 14px; line-height: 20px; align-items: center;
+  grid-template-columns: 2.2rem repeat(var(--columns), minmax(0, 1fr)); margin-bottom: 6px}
+.mv-features img {width: 100%; display: block; image-rendering: pixelated}
+.mv-features span {overflow: hidden; text-overflow: ellipsis; white-space: nowrap}
+.mv-features .mv-tag {overflow: visible}
 .mv-head {font-weight: 600; font-size: 16px; line-height: 24px; margin-bottom: 4px}
 .mv-remark {margin-top: 4px; min-height: 20px}
 .mv-small {font-size: 14px; line-height: 20px; opacity: .8}
