@@ -54,6 +54,22 @@ TURNING = (
     "messages",
 )
 PATIENCE = 30_000  # ms
+# Resolves with the milliseconds from the next arrow key to the frame with the new contact sheet.
+RESHEETED = """
+(sheet) => {
+  const share = () => sheet.querySelector('[data-slug="input_mixup"] .Bt')?.textContent;
+  const before = share();
+  let start = null;
+  addEventListener("keydown", (e) => { start ??= e.timeStamp; }, { capture: true, once: true });
+  window.mixvizSheet = new Promise((resolve) => {
+    const look = () => {
+      if (start === null || share() === before) return requestAnimationFrame(look);
+      requestAnimationFrame(() => resolve(performance.now() - start));
+    };
+    look();
+  });
+}
+"""
 SOLVERS = ("exact", "random", "greedy")
 # Resolves with the milliseconds from the next Enter to the frame that shows another pairing.
 REPAIRED = """
@@ -229,6 +245,8 @@ def _on_a_warm_server(chromium: Any, moves: int, grids: Sequence[int]) -> list[T
             pictures = _choose_pictures(page)
         with _visit(chromium, f"{address}/GuidedMixup?batch=sample-32") as page:
             solvers = _change_solvers(page, moves // len(SOLVERS))
+        with _visit(chromium, f"{address}/Compare") as page:
+            sheets = _compare(page, moves // 4)
     return [
         Table(
             f"Scrubbing λ, {moves} moves, ms",
@@ -249,6 +267,12 @@ def _on_a_warm_server(chromium: Any, moves: int, grids: Sequence[int]) -> list[T
             "Another pairing of 32 pictures, from the key to the frame that shows it, ms",
             ("changes", "p50", "p95", "worst"),
             (solvers,),
+        ),
+        Table(
+            "Compare: all methods but the search of RL-Mix at another λ, from the key to the "
+            "frame that shows them, ms",
+            ("changes", "p50", "p95", "worst"),
+            (sheets,),
         ),
     ]
 
@@ -375,4 +399,19 @@ def _change_solvers(page: Any, rounds: int) -> tuple[Cell, ...]:
         milliseconds_taken = page.evaluate("window.mixvizRepaired")
         if turn:  # the first draws the solver for the first time
             taken.append(milliseconds_taken / 1e3)
+    return (len(taken), *(milliseconds(taken, share) for share in (50, 95, 100)))
+
+
+def _compare(page: Any, changes: int) -> tuple[Cell, ...]:
+    """Move λ of the Compare page, saliency known, while no search runs."""
+    taken: list[float] = []
+    sheet = page.locator(".sheet[data-ready]")
+    done = page.locator('.sheet[data-waiting="0"]')
+    for _ in range(changes):
+        done.wait_for(timeout=4 * PATIENCE)
+        page.wait_for_timeout(300)
+        page.locator(".st-key-compare-lam input[type=range]").first.focus()
+        sheet.evaluate(RESHEETED)
+        page.keyboard.press("ArrowRight")
+        taken.append(page.evaluate("window.mixvizSheet") / 1e3)
     return (len(taken), *(milliseconds(taken, share) for share in (50, 95, 100)))

@@ -105,6 +105,6 @@ def reward_map(
     figure.update_yaxes(
         **{**axis, "range": [k - 0.5, -0.5]},
         scaleanchor="x",
-        title={"text": "q₀, percentile of A", "standoff": 6, "font": {"size": 14}},
+        title={"text": "q₀, percentile of A", "standoff": 14, "font": {"size": 14}},
     )
     return figure
