@@ -38,12 +38,6 @@ SHORT = {
 }
 
 
-def _read_seed(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) < SEEDS:
-        return int(text)
-    raise ValueError(f"must be a whole number below {SEEDS}")
-
-
 def _read_lam(text: str) -> float:
     value = float(text) if len(text) < 8 else -1.0
     if not 0 <= value <= 1:
@@ -53,7 +47,7 @@ def _read_lam(text: str) -> float:
 
 FIELDS = [
     Field("lam", "compare.lam", 0.4, _read_lam, lambda value: f"{value:g}"),
-    Field("seed", "compare.seed", 7, _read_seed),
+    state.whole_field("seed", "compare.seed", 7, SEEDS),
     state.switch_field("more", "compare.more"),
     Field("pin", "compare.pin", "", one_of({"": None, **dict.fromkeys(VARIANTS)})),
     Field("view", "compare.view", "mix", one_of(dict.fromkeys(VIEWS))),

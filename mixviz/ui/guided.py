@@ -122,21 +122,15 @@ def batch_around_the_pair() -> str:
     return _write_batch((*pair, *others[: 8 - len(pair)]))
 
 
-def _read_index(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) < MOST:
-        return int(text)
-    raise ValueError(f"must be a whole number below {MOST}")
-
-
 BATCH = Field("batch", "guided.batch", sample_batch(16), _read_batch, _write_batch)
 FIELDS = [
     BATCH,
     Field("source", "guided.source", "spectral", one_of(SOURCES)),
     Field("solver", "guided.solver", "greedy", one_of(PAIRING_SOLVERS)),
     Field("order", "guided.order", "greedy", one_of(ORDERS)),
-    Field("draw", "guided.draw", 0, _read_index),
-    Field("pick", "guided.pick", 0, _read_index),
-    Field("step", "guided.step", None, _read_index, lambda v: "" if v is None else str(v)),
+    state.whole_field("draw", "guided.draw", 0, MOST),
+    state.whole_field("pick", "guided.pick", 0, MOST),
+    state.whole_field("step", "guided.step", None, MOST),
 ]
 BY_NAME = {field.name: field for field in FIELDS}
 

@@ -15,7 +15,6 @@ from mixviz.methods.manifold_mixup import ManifoldMixupParams, ManifoldMixupTrac
 from mixviz.methods.variants import VARIANTS
 from mixviz.ui import classifier, compute, lineup, state
 from mixviz.ui.guesses import show_guesses
-from mixviz.ui.state import Field
 from mixviz.ui.workbench import Bench
 from mixviz.viz.draw import heat, to_png
 
@@ -25,13 +24,7 @@ CHANNELS = 6
 SCALE = "Cividis"  # not the saliency's: these are activations
 
 
-def _read_layer(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) < LAYERS:
-        return int(text)
-    raise ValueError(f"must be a whole number below {LAYERS}")
-
-
-LAYER = Field("layer", "inside.layer", 2, _read_layer)
+LAYER = state.whole_field("layer", "inside.layer", 2, LAYERS)
 
 
 def show(bench: Bench, lam: float, layers: tuple[str, ...]) -> None:

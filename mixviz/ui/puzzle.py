@@ -66,20 +66,9 @@ def _parse_step(text: str) -> tuple[str, int] | None:
     raise ValueError("must be a kind and a number, such as swap-3")
 
 
-def _parse_block(text: str) -> tuple[int, int] | None:
-    row, _, column = text.partition("-")
-    if all(part.isascii() and part.isdigit() and len(part) < 4 for part in (row, column)):
-        return int(row), int(column)
-    raise ValueError("must be a row and a column, such as 3-4")
-
-
-def _join(value: tuple[object, object] | None) -> str:
-    return "" if value is None else f"{value[0]}-{value[1]}"
-
-
 STAGE_FIELDS = [
-    Field("step", "stage.step", None, _parse_step, _join),
-    Field("block", "stage.block", None, _parse_block, _join),
+    Field("step", "stage.step", None, _parse_step, state.join),
+    state.block_field("block", "stage.block"),
     Field("overlay", "stage.overlay", "blocks", state.one_of(dict.fromkeys(stage.OVERLAYS))),
 ]
 

@@ -66,17 +66,6 @@ STYLE = """
 """
 
 
-def _parse_cell(text: str) -> tuple[int, int] | None:
-    row, _, column = text.partition("-")
-    if all(part.isascii() and part.isdigit() and len(part) < 4 for part in (row, column)):
-        return int(row), int(column)
-    raise ValueError("must be a row and a column, such as 1-2")
-
-
-def _write_cell(cell: tuple[int, int] | None) -> str:
-    return "" if cell is None else f"{cell[0]}-{cell[1]}"
-
-
 def _parse_searched(text: str) -> float:
     try:
         lam = float(text)
@@ -91,7 +80,7 @@ LINK = Field("link", "r_mix.link", "0", state.one_of({"0": None, "1": None}))
 SEARCH = Field(
     "search", "r_mix.search", None, _parse_searched, lambda v: "" if v is None else f"{v:.6g}"
 )
-BLOCK = Field("block", "r_mix.block", None, _parse_cell, _write_cell)
+BLOCK = state.block_field("block", "r_mix.block")
 OVERLAY = Field("overlay", "r_mix.overlay", "blocks", state.one_of(dict.fromkeys(stage.OVERLAYS)))
 
 

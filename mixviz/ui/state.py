@@ -119,6 +119,34 @@ def switch_field(name: str, key: str) -> Field:
     return Field(name, key, False, _switch, lambda value: str(int(value)))
 
 
+def whole_field(name: str, key: str, default: int | None, below: int) -> Field:
+    """Return a field for a whole number from 0 on; None is written as nothing."""
+
+    def parse(text: str) -> int:
+        if text.isascii() and text.isdigit() and int(text) < below:
+            return int(text)
+        raise ValueError(f"must be a whole number below {below}")
+
+    return Field(name, key, default, parse, lambda value: "" if value is None else str(value))
+
+
+def _parse_block(text: str) -> tuple[int, int]:
+    row, _, column = text.partition("-")
+    if all(part.isascii() and part.isdigit() and len(part) < 4 for part in (row, column)):
+        return int(row), int(column)
+    raise ValueError("must be a row and a column, such as 3-4")
+
+
+def join(value: tuple[object, object] | None) -> str:
+    """Write a pair as in a URL, None as nothing."""
+    return "" if value is None else f"{value[0]}-{value[1]}"
+
+
+def block_field(name: str, key: str) -> Field:
+    """Return a field for a block that may be pinned, as (row, column)."""
+    return Field(name, key, None, _parse_block, join)
+
+
 def kept() -> dict[str, Any]:
     """Return what this visitor has set, by key."""
     values: dict[str, Any] = st.session_state.setdefault("kept", {})
