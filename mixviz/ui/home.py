@@ -76,6 +76,10 @@ def show(page: Page) -> None:
         _show_first(bench, trace)
         _show_sight(bench, trace, block)
         st.subheader("The same pair by every method")
+        st.caption(
+            "λ = ½ is asked of each, at one seed; the bar is the label it gives, and where a method "
+            "says so its weights do not sum to 1."
+        )
         _show_tiles(bench, block)
 
 

@@ -76,7 +76,7 @@ def _parse_searched(text: str) -> float:
     return lam
 
 
-LINK = Field("link", "r_mix.link", "0", state.one_of({"0": None, "1": None}))
+LINK = state.switch_field("link", "r_mix.link")
 SEARCH = Field(
     "search", "r_mix.search", None, _parse_searched, lambda v: "" if v is None else f"{v:.6g}"
 )
@@ -114,7 +114,7 @@ def _settle() -> RMixParams:
 
 
 def _is_linked() -> bool:
-    return bool(state.get(LINK) == "1")
+    return bool(state.get(LINK))
 
 
 def _percentile_moved(name: str) -> None:
@@ -127,7 +127,7 @@ def _percentile_moved(name: str) -> None:
 
 def _link_moved() -> None:
     linked = st.session_state["r-mix-linked"]
-    state.kept()[LINK.key] = "1" if linked else "0"
+    state.kept()[LINK.key] = linked
     if linked:
         state.put("r_mix.q1", state.kept().get("r_mix.q0", OPENING.q0))
 
@@ -137,7 +137,7 @@ def _take(**values: Any) -> None:
     for name, value in values.items():
         state.put(f"r_mix.{name}", value)
     if values.get("q0") != values.get("q1"):
-        state.put(LINK.key, "0")
+        state.put(LINK.key, False)
 
 
 def _sentence(words: str) -> str:
