@@ -45,7 +45,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 # Streamlit asks for these below the page's own path first, when a page is opened by its link.
-KNOWN_404 = re.compile(r"^http://127\.0\.0\.1:\d+/[A-Za-z_]+/_stcore/(health|host-config)$")
+KNOWN_404 = re.compile(r"^http://127\.0\.0\.1:\d+/\w+/_stcore/(health|host-config)$")
 PICTURE = 15_000  # ms that a new picture may take on a busy machine
 PUZZLE_MIX = "/Puzzle_Mix"
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from mixviz.bench import browser, command, pairing, report, sight, solvers, steps
+from mixviz.bench import browser, command, menu, pairing, report, sight, solvers, steps
 from mixviz.bench.report import Table
 from mixviz.core import mask
 from mixviz.core.blocks import check_finite, identity_plan, move_blocks
+from mixviz.methods import METHODS
 
 
 def timed(records, *columns):
@@ -63,6 +64,15 @@ def test_a_step_is_its_solvers_and_the_rest():
     own = [r["ms per step"] for r in parts.records()]
     assert len(own) == 5
     assert own == sorted(own, reverse=True)
+
+
+def test_every_method_of_the_menu_takes_one_step():
+    (table,) = menu.menu(batch=2, size=32, repeats=1)
+    records = table.records()
+    assert [r["method"] for r in records] == [method.title for method in METHODS.values()]
+    assert timed(records, "median ms", "p95 ms")
+    reads = {r["method"]: r["reads"] for r in records}
+    assert (reads["R-Mix"], reads["Input Mixup"]) == ("s0, s1", None)
 
 
 def test_pairing_is_timed_by_the_size_of_the_batch_and_within_a_step():
@@ -122,7 +132,7 @@ def test_the_command_prints_markdown_and_writes_the_same_as_json(monkeypatch, ca
 def test_an_unknown_section_is_named_with_those_there_are(capsys):
     with pytest.raises(SystemExit):
         command.main(["speed"])
-    assert "no section speed; there are masks, steps, algorithm1" in capsys.readouterr().err
+    assert "no section speed; there are masks, steps, menu, algorithm1" in capsys.readouterr().err
 
 
 def test_a_row_that_does_not_fit_is_refused():

@@ -103,7 +103,7 @@ def test_a_link_with_everything_comes_back_as_it_was():
             "3 patches do not divide 64 pixels; 2 per side",
             {"num_patches": "2"},
         ),
-        ({"link": "yes"}, "link = `yes`; it must be one of 0, 1", {}),
+        ({"link": "yes"}, "link = `yes`; it must be 0 or 1", {}),
         ({"link": "1", "q0": "0.22"}, "joins them: both are 0.22", None),
         ({"search": "2"}, "search = `2`; it must be the λ of a search", {}),
         ({"block": "a"}, "block = `a`; it must be a row and a column", {}),

@@ -23,13 +23,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mixviz.augment import mixable
 from mixviz.networks import NETWORKS, preact_resnet18
-from mixviz.train import checkpoint, command, recipe, sources
+from mixviz.train import checkpoint, command, overhead, recipe, sources
 from mixviz.train.augment import Draws, draw, show_windows, vary_colours
 from mixviz.train.command import main, read_stages
 from mixviz.train.errors import DataError
 from mixviz.train.judge import Normaliser, measure
-from mixviz.train.recipe import Recipe, Stage, build_optimiser, one_cycle
+from mixviz.train.recipe import (
+    Mixing,
+    Recipe,
+    Stage,
+    Work,
+    build_mix,
+    build_optimiser,
+    one_cycle,
+    take_step,
+)
 from mixviz.train.sources import ImageSet
 
 CLASSES = (("n00000001", "red, crimson"), ("n00000002", "green"), ("n00000003", "blue"))
@@ -436,6 +446,132 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_epoch(
     assert main(["--evaluate", str(next(run.glob("colours*.json"))), "--data", str(data)]) == 0
 
 
+# Mixing -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", mixable())
+def test_every_method_trains_and_stands_in_the_card(method: str, tmp_path: Path) -> None:
+    data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
+    assert train(data, run, "--epochs", "2", "--method", method) == 0
+    assert all(0 < float(row["loss"]) < 10 for row in read_log(run))
+    card = json.loads((run / f"colours-preactresnet18-{method}.json").read_text())
+    assert card["method"] == method
+    mixing = card["recipe"]["mixing"]
+    assert (mixing["method"], mixing["pairing"], mixing["prob"]) == (method, "random", 1.0)
+    assert mixing["alpha"] > 0
+
+
+def test_a_run_without_a_method_says_so(tmp_path: Path) -> None:
+    data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
+    assert train(data, run, "--epochs", "1") == 0
+    card = json.loads((run / "colours-preactresnet18.json").read_text())
+    assert (card["method"], card["recipe"]["mixing"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "mixing",
+    [
+        ("--method", "puzzle_mix", "--alpha", "0.5"),
+        ("--method", "guidedmixup", "--pairing", "greedy", "--mix-prob", "0.6", "--clean", "1"),
+        ("--method", "cutmix", "--pairing", "improved", "--saliency", "spectral_residual"),
+    ],
+)
+def test_a_stopped_mixing_run_resumes_bit_by_bit(
+    mixing: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_parquet(tmp_path / "colours")
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    more = ("--epochs", "4", "--name", "net", *mixing)
+
+    def stop_after_two(text: str) -> None:
+        if text.startswith("epoch 2/"):
+            raise command.Interrupt(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "_say", stop_after_two)
+        assert train(data, stopped, *more) == 128 + signal.SIGINT
+    assert len(read_log(stopped)) == 2
+    torch.manual_seed(123)  # what the process drew elsewhere must not matter
+    assert train(data, stopped, *more, "--resume") == 0
+    assert train(data, whole, *more) == 0
+    assert without_seconds(stopped) == without_seconds(whole)
+    assert (stopped / "net.safetensors").read_bytes() == (whole / "net.safetensors").read_bytes()
+
+
+def test_a_run_does_not_resume_with_other_mixing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
+    mixing = ("--method", "guidedmixup")
+    assert train(data, run, "--epochs", "1", *mixing) == 0
+    assert train(data, run, "--epochs", "1", *mixing, "--mix-prob", "0.5", "--resume") == 2
+    assert "cannot resume: the run began with mixing = " in capsys.readouterr().err
+
+
+def test_half_is_half_the_epochs_at_twice_the_rate(tmp_path: Path) -> None:
+    data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
+    mixing = ("--method", "input_mixup", "--half")
+    assert train(data, run, "--sizes", "16:3,20:2", *mixing) == 0
+    card = json.loads((run / "colours-preactresnet18-input_mixup.json").read_text())
+    assert (card["epochs"], card["recipe"]["peak_lr"]) == (3, 0.1)
+    assert [row["size"] for row in read_log(run)] == ["16", "16", "20"]
+
+
+def test_the_clean_loss_is_added_with_its_weight() -> None:
+    images = torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8)
+    labels = torch.arange(6) % 3
+    mean, std = [0.5] * 3, [0.25] * 3
+
+    def loss(mixing: Mixing | None) -> float:
+        torch.manual_seed(0)
+        network = preact_resnet18(3, width=4)
+        made = Recipe("preactresnet18", {}, (Stage(16, 1),), precision="fp32", mixing=mixing)
+        mix = build_mix(made, network, 3, mean, std)
+        if mix is not None:
+            mix.generator.manual_seed(0)
+        normalise = Normaliser.of(mean, std, torch.device("cpu"))
+        work = Work(network, build_optimiser(network, made), normalise, made, mix)
+        return take_step(work, images, labels, torch.Generator().manual_seed(0))[0].item()
+
+    clean, mixed = loss(None), loss(Mixing("cutmix"))
+    assert loss(Mixing("cutmix", clean=0.7)) == pytest.approx(mixed + 0.7 * clean, rel=1e-5)
+    assert mixed != pytest.approx(clean, rel=1e-3)
+
+
+def test_a_batch_that_cannot_be_mixed_stops_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_parquet(tmp_path / "colours")
+    words = ("--epochs", "1", "--sizes", "17", "--method", "r_mix")
+    assert train(data, tmp_path / "run", *words) == 1
+    error = capsys.readouterr().err
+    assert "r_mix: num_patches = " in error
+    assert "must divide a square picture, got 17×17 pixels" in error
+    assert error.count("\n") == 1
+
+
+def test_overhead_is_measured_against_the_step_that_mixes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_parquet(tmp_path / "colours")
+    small = ["--data", str(data), "--width", "4", "--size", "16", "--batch", "4", "--steps", "10"]
+    rows = ["input_mixup", "guidedmixup:greedy:spectral_residual"]
+    assert overhead.main([*small, "--device", "cpu", "--precision", "fp32", *rows]) == 0
+    header, vanilla, *mixing = capsys.readouterr().out.splitlines()
+    assert header.startswith("method:pairing:saliency")
+    assert vanilla.split()[0] == "vanilla"
+    assert vanilla.split()[3::2] == ["+0.0", "+0.0"]
+    assert [line.split()[0] for line in mixing] == rows
+    for line in mixing:
+        median, mean = map(float, line.split()[1:3])
+        assert 0 < median < 1000
+        assert 0 < mean < 1000
+    assert overhead.main([*small, "cutmix:::"]) == 2
+    assert "reads method:pairing:saliency, got 'cutmix:::'" in capsys.readouterr().err
+    assert overhead.main([*small, "--device", "cpu", "cutmix:best"]) == 2
+    assert "pairing must be one of" in capsys.readouterr().err
+
+
 # Data that cannot be used -----------------------------------------------------------------------
 
 
@@ -577,6 +713,10 @@ def test_too_little_memory_is_told_before_decoding(
         (["--data", "x", "--out", "y", "--lr", "nan"], "--lr: must be at least 0, got nan"),
         (["--data", "x", "--out", "y", "--photo-crops", "2"], "must lie in [0, 1], got 2"),
         (["--data", "x", "--out", "y", "--photos", "z"], "--photos goes with --evaluate"),
+        (["--data", "x", "--out", "y", "--clean", "1"], "--clean goes with --method"),
+        (["--data", "x", "--out", "y", "--half"], "--half goes with --method"),
+        (["--data", "x", "--out", "y", "--method", "mixup"], "--method: invalid choice: 'mixup'"),
+        (["--data", "x", "--out", "y", "--alpha", "0"], "--alpha: must be positive, got 0"),
         (["--evaluate", "x"], "--evaluate needs --data, --photos or both"),
         (["--evaluate", "x.json", "--data", "y"], "no checkpoint file x.json"),
         (["--frobnicate"], "unrecognized arguments"),

@@ -6,15 +6,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mixviz.bench import browser, pairing, report, sight, solvers, steps
+from mixviz.bench import browser, figure2, menu, pairing, report, sight, solvers, steps
 from mixviz.bench.report import Table
 
 SECTIONS: Mapping[str, Callable[[], list[Table]]] = {
     "masks": solvers.masks,
     "steps": steps.steps,
+    "menu": menu.menu,
     "algorithm1": solvers.algorithm1,
     "pairing": pairing.pairings,
     "saliency": sight.saliency,
+    "figure2": figure2.figure2,
     "browser": browser.browser,
 }
 

@@ -2,4 +2,5 @@
 
 ``sources`` reads labelled images, ``augment`` varies them on the device, ``recipe`` trains,
 ``checkpoint`` saves (no pickle anywhere), ``judge`` measures, ``command`` is the command line.
+``overhead`` measures what mixing costs a step: ``python -m mixviz.train.overhead --help``.
 """

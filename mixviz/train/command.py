@@ -1,6 +1,7 @@
 """The command line of ``python -m mixviz.train``."""
 
 import argparse
+import math
 import platform
 import re
 import shlex
@@ -18,14 +19,18 @@ import safetensors
 import torch
 from tqdm import tqdm
 
+from mixviz.augment import RANDOM, SALIENCIES, mixable
+from mixviz.core.pairing import PAIRING_SOLVERS
+from mixviz.methods import METHODS
 from mixviz.networks import NETWORKS
 from mixviz.train.checkpoint import STATE, Card, read_checkpoint, read_state
 from mixviz.train.errors import DataError, TrainingError
 from mixviz.train.judge import Accuracy, Normaliser, measure, read_photos
-from mixviz.train.recipe import PRECISIONS, Data, Progress, Recipe, Run, Stage, fit
+from mixviz.train.recipe import PRECISIONS, Data, Mixing, Progress, Recipe, Run, Stage, fit
 from mixviz.train.sources import TORCHVISION, Source, decode_split, open_source
 
 FOLDER_FLAGS = ("--data", "--out", "--evaluate", "--photos")
+MIXING_FLAGS = ("pairing", "saliency", "alpha", "mix_prob", "clean", "half")
 
 
 class Interrupt(BaseException):
@@ -74,7 +79,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--data-name", metavar="TEXT", help="name of the data in the card (default: the folder's)")
     add("--terms", metavar="TEXT", help="terms of the data in the card")
     add("--out", type=Path, metavar="RUNDIR", help="folder for checkpoint, state and log")
-    add("--name", help="file name of the checkpoint (default: DATA-NETWORK)")
+    add("--name", help="file name of the checkpoint (default: DATA-NETWORK[-METHOD])")
     add("--resume", action="store_true", help="go on after the last finished epoch in RUNDIR")
 
     add = parser.add_argument_group("network").add_argument
@@ -100,6 +105,20 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add("--seed", type=_at_least(int, 0), default=0, help="(0)")
 
+    add = parser.add_argument_group("mixing").add_argument
+    add("--method", choices=mixable(), help="mix every batch so (without: nothing is mixed)")
+    add("--pairing", choices=tuple(PAIRING_SOLVERS), help="who is mixed with whom (random)")
+    add("--saliency", choices=SALIENCIES, help="of the network in training, or of the picture")
+    add("--alpha", type=_positive, help="λ comes from Beta(alpha, alpha) (the paper's)")
+    add("--mix-prob", type=_part, metavar="P", help="share of the batches that are mixed (1)")
+    add("--clean", type=_at_least(float, 0), help="weight of the loss on unmixed images (0)")
+    add(
+        "--half",
+        action="store_true",
+        default=None,
+        help="half the epochs at twice the learning rate",
+    )
+
     add = parser.add_argument_group("machine").add_argument
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--precision", choices=PRECISIONS, help="of the forward pass (bf16)", default="bf16")
@@ -118,6 +137,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
             parser.error("--photos goes with --evaluate")
     elif options.data is None and options.photos is None:
         parser.error("--evaluate needs --data, --photos or both")
+    if options.method is None:
+        for flag in MIXING_FLAGS:
+            if getattr(options, flag) is not None:
+                parser.error(f"--{flag.replace('_', '-')} goes with --method")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: no CUDA device here")
     return options
@@ -137,14 +160,15 @@ def _train(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     train = decode_split(source, "train", largest, recipe.per_class)
     val = decode_split(source, "val", largest)
     data = Data(train, val, source.class_names, options.data_name or source.name)
-    name = options.name or f"{options.dataset or source.name}-{recipe.network}"
+    method = "" if recipe.mixing is None else f"-{recipe.mixing.method}"
+    name = options.name or f"{options.dataset or source.name}-{recipe.network}{method}"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise DataError(f"--name may hold letters, digits, '.', '_' and '-', got {name!r}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"--out {folder}: {error.strerror}") from error
-    device = _device(options.device)
+    device = pick_device(options.device)
     _say(
         f"{data.name}: {len(train)} training and {len(val)} validation images, "
         f"{len(data.class_names)} classes; {recipe.epochs} epochs on {_hardware(device)}"
@@ -160,7 +184,7 @@ def _train(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     card, network = read_checkpoint(options.evaluate)
-    device = _device(options.device)
+    device = pick_device(options.device)
     network = network.to(device).to(memory_format=torch.channels_last)
     normalise = Normaliser.of(card["mean"], card["std"], device)
     if options.data is not None:
@@ -178,12 +202,16 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
+    stages, peak_lr = read_stages(options.sizes, options.epochs), options.lr
+    if options.half:
+        stages = tuple(Stage(stage.size, math.ceil(stage.epochs / 2)) for stage in stages)
+        peak_lr *= 2
     return Recipe(
         network=options.network,
         options={"width": options.width, "stem_stride": options.stem_stride},
-        stages=read_stages(options.sizes, options.epochs),
+        stages=stages,
         batch=options.batch,
-        peak_lr=options.lr,
+        peak_lr=peak_lr,
         weight_decay=options.weight_decay,
         label_smoothing=options.label_smoothing,
         photo_crops=options.photo_crops,
@@ -191,6 +219,20 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         per_class=options.per_class,
         precision=options.precision,
         seed=options.seed,
+        mixing=_mixing(options),
+    )
+
+
+def _mixing(options: argparse.Namespace) -> Mixing | None:
+    if options.method is None:
+        return None
+    return Mixing(
+        method=options.method,
+        pairing=options.pairing or RANDOM,
+        saliency=options.saliency or SALIENCIES[0],
+        alpha=options.alpha or METHODS[options.method].alpha,
+        prob=1.0 if options.mix_prob is None else options.mix_prob,
+        clean=options.clean or 0.0,
     )
 
 
@@ -238,6 +280,7 @@ def _card(
             f"{len(data.class_names)} classes"
         ),
         "terms": options.terms or source.terms,
+        "method": None if recipe.mixing is None else recipe.mixing.method,
         "epochs": progress.epochs,
         "seed": recipe.seed,
         "recipe": asdict(recipe) | {"schedule": "one cycle", "optimiser": "SGD, Nesterov"},
@@ -267,7 +310,8 @@ def _command(arguments: Sequence[str]) -> str:
     return shlex.join(["python", "-m", "mixviz.train", *words])
 
 
-def _device(choice: str) -> torch.device:
+def pick_device(choice: str) -> torch.device:
+    """The device of a ``--device`` option, its libraries set up for training."""
     if choice == "cpu" or (choice == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     torch.backends.cudnn.benchmark = True
@@ -322,6 +366,13 @@ def _at_least(kind: type[int] | type[float], low: int) -> Callable[[str], float]
 
     read.__name__ = kind.__name__
     return read
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
+    return value
 
 
 def _part(text: str) -> float:

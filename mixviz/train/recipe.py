@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 from tqdm import tqdm
 
+from mixviz.augment import Mix
 from mixviz.networks import NETWORKS
 from mixviz.train.augment import draw, show_windows, vary_colours
 from mixviz.train.checkpoint import (
@@ -30,6 +31,8 @@ from mixviz.train.sources import ImageSet
 
 PRECISIONS = ("bf16", "fp32")
 STEPS_BETWEEN_LOOKS = 50
+MIXING = 1 << 40
+"""Added to an epoch's seed for what mixing draws, so that it is another stream."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,22 @@ class Stage:
 
     size: int
     epochs: int
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How batches are mixed; `clean` is λ_clean, the rest as `mixviz.augment.Mix` has it.
+
+    λ_clean is the weight of the loss on the batch before it was mixed, at the cost of another
+    forward and backward pass.
+    """
+
+    method: str
+    pairing: str = "random"
+    saliency: str = "gradient"
+    alpha: float | None = None
+    prob: float = 1.0
+    clean: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,7 @@ class Recipe:
     per_class: int | None = None
     precision: str = "bf16"
     seed: int = 0
+    mixing: Mixing | None = None
 
     @property
     def epochs(self) -> int:
@@ -93,6 +113,17 @@ class Run:
     say: Callable[[str], None]
     compile: bool = False
     resume: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a training step works on and with; `mix` is None where nothing is mixed."""
+
+    forward: Callable[[Tensor], Tensor]
+    optimiser: torch.optim.SGD
+    normalise: Normaliser
+    recipe: Recipe
+    mix: Mix | None
 
 
 @dataclass(frozen=True)
@@ -197,6 +228,8 @@ def fit(
     train, val = place(data.train, device), place(data.val, device)
     mean, std = statistics(train.images)
     normalise = Normaliser.of(mean, std, device)
+    mix = build_mix(recipe, network, classes, mean, std)
+    work = Work(forward, optimiser, normalise, recipe, mix)
     batch = min(recipe.batch, len(train))
     steps = len(train) // batch
     remaining = (recipe.epochs - len(history)) * steps
@@ -210,9 +243,7 @@ def fit(
                 sized_val = ImageSet(resize(val.images, size), val.labels)
             elif sized_val.images.shape[-1] != size:
                 sized_val = ImageSet(resize(val.images, size), val.labels)
-            loss, hits = _train_epoch(
-                forward, optimiser, sized, recipe, normalise, epoch, batch, steps, bar
-            )
+            loss, hits = _train_epoch(work, sized, epoch, batch, steps, bar)
             weights = round_weights(network)
             judged.load_state_dict(weights)
             accuracy = measure(judged, sized_val, normalise)
@@ -252,47 +283,101 @@ def build_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     return torch.optim.SGD(groups, recipe.peak_lr, momentum=recipe.momentum, nesterov=True)
 
 
+def build_mix(
+    recipe: Recipe, network: nn.Module, classes: int, mean: list[float], std: list[float]
+) -> Mix | None:
+    """The mixing of a recipe, guided by the network in training, or None where it has none.
+
+    Raises:
+        DataError: the method cannot be used so.
+    """
+    if recipe.mixing is None:
+        return None
+    mixing = recipe.mixing
+    try:
+        return Mix(
+            mixing.method,
+            num_classes=classes,
+            classifier=network,
+            pairing=mixing.pairing,
+            saliency=mixing.saliency,
+            alpha=mixing.alpha,
+            prob=mixing.prob,
+            mean=mean,
+            std=std,
+            precision=torch.bfloat16 if recipe.precision == "bf16" else torch.float32,
+            generator=Generator(),
+        )
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def take_step(
+    work: Work, images: Tensor, labels: Tensor, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Vary, mix and learn from one batch; its loss, and how often the heaviest label came first.
+
+    Raises:
+        TrainingError: the batch cannot be mixed.
+    """
+    recipe = work.recipe
+    draws = draw(len(images), images.shape[-1], recipe.photo_crops, recipe.jitter, generator)
+    varied = show_windows(images.float(), draws)
+    if recipe.jitter:
+        varied = vary_colours(varied, draws)
+    clean = mixed = work.normalise(varied)
+    targets = labels
+    if work.mix is not None:
+        try:
+            mixed, targets = work.mix(clean, labels)
+        except ValueError as error:
+            raise TrainingError(f"{work.mix.method.slug}: {error}") from error
+        mixed = mixed.contiguous(memory_format=torch.channels_last)
+    logits = _forward(work, mixed)
+    loss = cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+    if recipe.mixing is not None and recipe.mixing.clean:
+        unmixed = _forward(work, clean)
+        loss = loss + recipe.mixing.clean * cross_entropy(
+            unmixed, labels, label_smoothing=recipe.label_smoothing
+        )
+    work.optimiser.zero_grad()
+    torch.autograd.backward(loss)
+    work.optimiser.step()
+    heaviest = targets if targets.ndim == 1 else targets.argmax(1)
+    return loss.detach(), (logits.detach().argmax(1) == heaviest).sum()
+
+
+def _forward(work: Work, images: Tensor) -> Tensor:
+    with torch.autocast(
+        images.device.type, torch.bfloat16, enabled=work.recipe.precision == "bf16"
+    ):
+        return work.forward(images).float()
+
+
 def _train_epoch(
-    forward: Callable[[Tensor], Tensor],
-    optimiser: torch.optim.SGD,
-    data: ImageSet,
-    recipe: Recipe,
-    normalise: Normaliser,
-    epoch: int,
-    batch: int,
-    steps: int,
-    bar: "tqdm[Any]",
+    work: Work, data: ImageSet, epoch: int, batch: int, steps: int, bar: "tqdm[Any]"
 ) -> tuple[float, float]:
-    """One epoch; its mean loss and its top-1 in percent on the images as varied."""
-    device = normalise.mean.device
+    """One epoch; its mean loss and its top-1 in percent on the images as varied and mixed."""
+    recipe, device = work.recipe, work.normalise.mean.device
     seed = recipe.seed * 1_000_003 + epoch
     torch.manual_seed(seed)
     generator = Generator(device).manual_seed(seed)
+    if work.mix is not None:
+        work.mix.generator.manual_seed(seed + MIXING)
     order = torch.randperm(len(data), generator=Generator().manual_seed(seed))
     order = order.to(data.images.device)
     losses = torch.zeros((), device=device)
     hits = torch.zeros((), dtype=torch.int64, device=device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
     for step in range(steps):
         lr = one_cycle(
             epoch * steps + step, recipe.epochs * steps, recipe.peak_lr, recipe.warm_part
         )
-        for group in optimiser.param_groups:
+        for group in work.optimiser.param_groups:
             group["lr"] = lr
         images, labels = take(data, order[step * batch : (step + 1) * batch], device)
-        size = images.shape[-1]
-        draws = draw(batch, size, recipe.photo_crops, recipe.jitter, generator)
-        varied = show_windows(images.float(), draws)
-        if recipe.jitter:
-            varied = vary_colours(varied, draws)
-        with autocast:
-            logits = forward(normalise(varied))
-        loss = cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-        optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        losses += loss.detach()
-        hits += (logits.detach().argmax(1) == labels).sum()
+        loss, right = take_step(work, images, labels, generator)
+        losses += loss
+        hits += right
         bar.update()
         # Reading the loss waits for the device, so it is done rarely.
         if step % STEPS_BETWEEN_LOOKS == STEPS_BETWEEN_LOOKS - 1 or step == steps - 1:

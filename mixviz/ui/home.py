@@ -77,8 +77,8 @@ def show(page: Page) -> None:
         _show_sight(bench, trace, block)
         st.subheader("The same pair by every method")
         st.caption(
-            "λ = ½ is asked of each, at one seed; the bar is the label it gives, and where a method "
-            "says so its weights do not sum to 1."
+            "λ = ½ is asked of each, at one seed; the bar is the label given. SnapMix’s weights "
+            "need not sum to 1."
         )
         _show_tiles(bench, block)
 

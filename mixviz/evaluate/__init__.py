@@ -1,0 +1,1 @@
+"""Judges trained classifiers by the measures of the papers: ``python -m mixviz.evaluate``."""
