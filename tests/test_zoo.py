@@ -338,9 +338,10 @@ def test_unreadable_card_is_one_sentence(bundle: Path, text: str) -> None:
 def test_catalogue_is_in_menu_order_and_says_what_is_here(bundle: Path) -> None:
     listed = zoo.list_entries(bundle)
     assert [item.entry.slug for item in listed] == list(zoo.CATALOGUE)
-    assert [item.is_here for item in listed] == [True, False, False, False, False]
+    assert [item.is_here for item in listed] == [True, *[False] * (len(listed) - 1)]
     assert listed[0].words == "ready"
-    assert listed[1].words == "fetched on first use (45 MB)"
+    words = {item.entry.slug: item.words for item in listed}
+    assert words["resnet18"] == "fetched on first use (45 MB)"
     empty = zoo.list_entries(bundle / "nothing")
     assert empty[0].words == "missing from this copy"
 
@@ -349,6 +350,25 @@ def test_catalogue_is_in_menu_order_and_says_what_is_here(bundle: Path) -> None:
 def test_unknown_slug_never_becomes_a_path(slug: str, tmp_path: Path) -> None:
     with pytest.raises(zoo.ZooError, match="no classifier of that name"):
         zoo.load(slug, CPU, tmp_path)
+
+
+IN_REPOSITORY = [entry.slug for entry in zoo.CATALOGUE.values() if entry.kind == "bundled"]
+
+
+@pytest.mark.parametrize("slug", IN_REPOSITORY)
+def test_every_bundled_classifier_is_in_the_repository(slug: str) -> None:
+    classifier = zoo.load(slug, torch.device("cpu"))
+    assert len(classifier.class_names) == 200
+    assert zoo.CATALOGUE[slug].megabytes == round(zoo.CATALOGUE[slug].path().stat().st_size / 1e6)
+    assert classifier.predict(torch.full((1, 3, 64, 64), 0.5)).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_thin_classifiers_differ_in_the_method_alone() -> None:
+    thin = [slug for slug in IN_REPOSITORY if "thin" in slug]
+    cards = [json.loads(zoo.CATALOGUE[s].path().with_suffix(".json").read_text()) for s in thin]
+    assert len({card["method"] for card in cards}) == len(thin) == 5
+    assert len({json.dumps(card["recipe"] | {"mixing": None}) for card in cards}) == 1
+    assert sum(zoo.CATALOGUE[slug].path().stat().st_size for slug in thin) < 30e6
 
 
 HUB = [entry.slug for entry in zoo.CATALOGUE.values() if entry.kind == "hub"]

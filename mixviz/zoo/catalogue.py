@@ -81,6 +81,17 @@ _HUB_TERMS = (
     "whose pictures are for non-commercial research."
 )
 
+_TINY_TERMS = "MIT; trained on Tiny ImageNet, whose pictures are for non-commercial research."
+# One small network trained alike but for the method, so that what a method teaches can be seen.
+_TRAINED_WITH = {
+    "vanilla": "no mixing",
+    "cutmix": "CutMix",
+    "puzzle-mix": "Puzzle Mix",
+    "guidedmixup": "GuidedMixup",
+    "r-mix": "R-Mix",
+}
+_STOPPED = {"puzzle-mix": "; this run was stopped after epoch 37 of 40"}
+
 CATALOGUE = {
     entry.slug: entry
     for entry in (
@@ -90,7 +101,19 @@ CATALOGUE = {
             "bundled",
             "The paper's network on 200 everyday classes at 64 pixels; comes with the app.",
             23,
-            "MIT; trained on Tiny ImageNet, whose pictures are for non-commercial research.",
+            _TINY_TERMS,
+        ),
+        *(
+            Entry(
+                f"tiny-imagenet-thin-{slug}",
+                f"Thin PreActResNet-18, {words}",
+                "bundled",
+                f"Half as wide, trained with {words}; five of them differ in the method alone"
+                f"{_STOPPED.get(slug, '')}.",
+                6,
+                _TINY_TERMS,
+            )
+            for slug, words in _TRAINED_WITH.items()
         ),
         Entry(
             "resnet18",
