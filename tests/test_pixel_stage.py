@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from test_stage import NAMES, address, chromium, contrast, unpack, visit
 
 from mixviz import stage
 from mixviz.core.types import Pair
+from mixviz.methods import METHODS
 from mixviz.methods.guidedmixup import GuidedMixupParams, mix
 from mixviz.stage.wire import FREE, WHOLE, pack_arrays, pack_pixels
 from mixviz.ui import pixel_staging
@@ -380,8 +380,12 @@ def test_dark_and_narrow_keep_everything(visit, kind):
     assert a["x"] < b["x"]
 
 
-def test_the_flags_of_a_trace_become_notices():
-    trace = SimpleNamespace(flags={"no_saliency": (0,), "flat_saliency_1": (1,)})
-    (only,) = pixel_staging.guided_notices(trace, False)
-    assert "neither picture" in only.cause
-    assert "blur" in only.remedy
+def test_what_is_wrong_with_a_pair_stands_on_its_stage():
+    images = [torch.rand(1, 3, 56, 56, generator=torch.Generator().manual_seed(k)) for k in (0, 1)]
+    maps = [torch.rand(1, 56, 56), torch.ones(1, 56, 56)]
+    method = METHODS["guidedmixup"]
+    trace = method.mix(Pair(*images, *maps), method.params())
+    scene = pixel_staging.guided_scene((0, 1), ("a", "b"), tuple(images), tuple(maps), trace)
+    (only,) = scene.notices
+    assert "saliency of B is the same everywhere" in only.cause
+    assert only.remedy

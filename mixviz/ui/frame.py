@@ -161,6 +161,9 @@ def run(
     with st.sidebar:
         sidebar()
     notices = st.container()
+    # Plotly looks for pandas among what is loaded, and breaks on one that another visitor's
+    # thread is just loading for the first table.
+    import_module("pandas")
     module = import_module(body)
     page.take_last(module.fields())
     module.show(page)

@@ -9,11 +9,13 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from mixviz.core.blocks import sum_to_one
-from mixviz.methods.base import FLAGS
+from mixviz.core.types import Pair
+from mixviz.detectors import check
+from mixviz.methods import METHODS
 from mixviz.methods.guidedmixup import GuidedMixupTrace
 from mixviz.stage import CardRow, Guide, Notice, Picture, PixelScene, Saliency
 from mixviz.ui.compute import digest_of
-from mixviz.ui.staging import CONTRACTS, stage_picture
+from mixviz.ui.staging import CONTRACTS, notices, stage_picture
 from mixviz.viz.draw import to_png
 
 MOST_CELLS = 28  # per side; finer ones could not be pointed at
@@ -170,23 +172,6 @@ def guided_scene(
         (*rows, CardRow("", np.zeros((grid, grid), np.float32), "words", (said,))),
         "B shows more than half in {over} of the pixels; its label is the mean of the mask, "
         "{weight}.",
-        guided_notices(trace, torch.equal(*images)),
+        notices(check(trace, Pair(*images, *maps), method=METHODS["guidedmixup"])),
         swappable=False,
     )
-
-
-def guided_notices(trace: GuidedMixupTrace, same: bool, item: int = 0) -> tuple[Notice, ...]:
-    """Say what is wrong with a pair, each with its cause and a way out."""
-    remedies = {
-        "flat_saliency_0": "Choose another picture, or the other saliency.",
-        "flat_saliency_1": "Choose another picture, or the other saliency.",
-        "no_saliency": "Raise the blur: k, then σ.",
-    }
-    found = [
-        Notice(FLAGS[name], remedies.get(name, "Choose another picture."))
-        for name, items in trace.flags.items()
-        if item in items
-    ]
-    if same:
-        found.append(Notice("A and B are the same picture.", "Choose another pairing."))
-    return tuple(found)
