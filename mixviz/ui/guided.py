@@ -402,9 +402,12 @@ def show(page: Page) -> None:
     _show_sources([items[pick], items[partner[pick]]], params)
     _show_gallery(items, maps, partner, pick, params)
     held = _held(items)
-    images = torch.cat([_image(item, held) for item in items])
     joint.show(
-        images, maps, names, (items, pictures.size(), _get("source"), classifier.model()), look
+        lambda: torch.cat([_image(item, held) for item in items]),
+        maps,
+        names,
+        (items, pictures.size(), _get("source"), classifier.model()),
+        look,
     )
     _show_paper_versus_code()
 

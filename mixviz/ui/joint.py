@@ -1,7 +1,7 @@
 """Co-Mixup on the batch page: which pictures feed which mixes, beside GuidedMixup's pairs."""
 
 import base64
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from html import escape
 from io import BytesIO
 from typing import cast
@@ -44,11 +44,17 @@ def _settle() -> CoMixupParams:
     return cast(CoMixupParams, knobs.params(SLUG, OPENING))
 
 
-def show(images: Tensor, maps: Tensor, names: Sequence[str], key: Hashable, look: Look) -> None:
+def show(
+    images: Callable[[], Tensor],
+    maps: Tensor,
+    names: Sequence[str],
+    key: Hashable,
+    look: Look,
+) -> None:
     """Draw the section; nothing is computed before it is asked for.
 
     Args:
-        images: of the batch.
+        images: gives those of the batch.
         maps: their saliency.
         names: of the pictures.
         key: names images and maps, for the memory.
@@ -74,7 +80,9 @@ def show(images: Tensor, maps: Tensor, names: Sequence[str], key: Hashable, look
     trace: CoMixupTrace | None = TRACES.get((key, params))
     if trace is None:
         with right, st.spinner("Solving mix after mix …"):
-            trace = TRACES.put((key, params), cast(CoMixupTrace, METHOD.mix(images, maps, params)))
+            trace = TRACES.put(
+                (key, params), cast(CoMixupTrace, METHOD.mix(images(), maps, params))
+            )
     with right:
         _show_shares(trace, names, look)
     _show_terms(trace)

@@ -156,20 +156,24 @@ def _add_nodes(
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 1}},
     )
-    for i in order:
-        x, y = 1.12 * place[i]
-        figure.add_layout_image(
-            source=thumbnails[i],
-            x=x,
-            y=y,
-            xref="x",
-            yref="y",
-            sizex=0.82 * size,
-            sizey=0.82 * size,
-            xanchor="center",
-            yanchor="middle",
-            layer="above",
-        )
+    # All at once: plotly copies the whole list for every single one that is added.
+    figure.update_layout(
+        images=[
+            {
+                "source": thumbnails[i],
+                "x": 1.12 * place[i][0],
+                "y": 1.12 * place[i][1],
+                "xref": "x",
+                "yref": "y",
+                "sizex": 0.82 * size,
+                "sizey": 0.82 * size,
+                "xanchor": "center",
+                "yanchor": "middle",
+                "layer": "above",
+            }
+            for i in order
+        ]
+    )
 
 
 def _node_words(names: Sequence[str], i: int, j: int | None) -> str:
