@@ -7,7 +7,7 @@ from mixviz.core.saliency import Classifier, explain
 
 
 def fgsm(classifier: Classifier, x: Tensor, y: Tensor, eps: float) -> Tensor:
-    """Return x + ε·sign ∇ℓ inside [0, 1] (Goodfellow et al. 2015, arXiv:1412.6572).
+    """Return x + ε·sign ∇loss inside [0, 1] (Goodfellow et al. 2015, arXiv:1412.6572).
 
     The classifier is held in eval() mode; nothing is left behind on it.
 
@@ -41,7 +41,7 @@ def pgd(
         classifier: as for `fgsm`.
         x: images (b, 3, h, w) in [0, 1].
         y: their true classes (b,).
-        eps: radius of the ℓ∞ ball around x.
+        eps: radius of the ball around x, in the maximum norm.
         step: how far each value moves in a step.
         steps: how often.
         generator: draws the start uniformly from the ball; without it the start is x.

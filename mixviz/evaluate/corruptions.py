@@ -1,13 +1,16 @@
 """The 19 corruptions of CIFAR-C at five severities, in torch.
 
-Hendrycks and Dietterich 2019 (arXiv:1903.12261). The strengths are those they chose for pictures
-of 64 pixels (Tiny-ImageNet-C), lengths growing with the picture; so the same picture at twice the
-size is corrupted alike. Made anew here, these are not the bits of the published files:
-- frost is drawn, where the original lays photographs of frost over the picture,
-- glass takes each pixel from a random neighbour, where the original swaps pixels in turn,
-- fog is a sum of octaves of smooth noise instead of diamond-square,
-- spatter fixes how much of the picture is wet, elastic how far pixels wander, so that both grow
-  with the severity in every picture.
+Hendrycks and Dietterich 2019 (arXiv:1903.12261). Drawn anew here, so not the bits of the published
+files. The strengths are those of their Tiny-ImageNet-C, at 64 pixels; lengths grow with larger
+pictures, so that one picture at twice the size is corrupted alike. What differs:
+- frost is drawn, where theirs lays photographs of frost over the picture,
+- glass takes each pixel from a random place nearby, where theirs swaps neighbours in turn,
+- fog is a sum of octaves of smooth noise, where theirs is diamond-square,
+- spatter fixes how much of the picture is wet, elastic how far pixels wander, and these, glass,
+  frost and defocus have strengths of their own,
+- saturate has their five strengths in another order.
+So the mean distance from the original grows with the severity of every corruption, over many
+photographs; of a single one, of strong colours, it may not for saturate.
 """
 
 import io
@@ -144,10 +147,13 @@ def _snow(images: Tensor, severity: int, generator: Generator) -> Tensor:
         (0.25, 0.3, 2.25, 0.6, 12, 6, 0.65),
         (0.3, 0.3, 1.25, 0.65, 14, 12, 0.6),
     )[severity - 1]
-    flakes = mean + spread * _layer(images, BASE / size, generator)
+    # Flakes fall at 64 px and grow with the picture: grown noise would have fewer peaks.
+    height, width = (round(length / _scale(images)) for length in images.shape[2:])
+    base = images.new_empty((len(images), 1, height, width))
+    flakes = mean + spread * _layer(base, min(height, width) / size, generator)
     flakes = torch.where(flakes < least, 0.0, flakes.clamp(0, 1)).to(images)
     angle = -math.pi / 4 - _uniform((len(images),), generator) * math.pi / 2
-    flakes = _smear(flakes, reach, sigma, angle)
+    flakes = interpolate(_smear(flakes, reach, sigma, angle), images.shape[2:], mode="bilinear")
     pale = torch.maximum(images, 1.5 * _grey(images) + 0.5)
     return torch.lerp(pale, images, kept) + flakes + flakes.flip(2, 3)
 
@@ -228,7 +234,8 @@ def _pixelate(images: Tensor, severity: int, generator: Generator) -> Tensor:
     kept = (0.9, 0.8, 0.7, 0.6, 0.5)[severity - 1] / _scale(images)
     height, width = images.shape[2:]
     small = max(1, int(height * kept)), max(1, int(width * kept))
-    return interpolate(interpolate(images, small, mode="area"), (height, width), mode="nearest-exact")
+    shrunk = interpolate(images, small, mode="bilinear", align_corners=False, antialias=True)
+    return interpolate(shrunk, (height, width), mode="nearest-exact")
 
 
 def _jpeg_compression(images: Tensor, severity: int, generator: Generator) -> Tensor:
@@ -261,7 +268,9 @@ CORRUPTIONS = {
     "impulse_noise": Corruption("noise", "1 to 14 % of the values black or white", _impulse_noise),
     "speckle_noise": Corruption("noise", "noise times brightness, σ 0.15 to 0.35", _speckle_noise),
     "defocus_blur": Corruption("blur", "out of focus, radius 0.7 to 3 px", _defocus_blur),
-    "glass_blur": Corruption("blur", "through frosted glass, pixels 0.35 to 1.2 px off", _glass_blur),
+    "glass_blur": Corruption(
+        "blur", "through frosted glass, pixels 0.35 to 1.2 px off", _glass_blur
+    ),
     "motion_blur": Corruption("blur", "camera moved, σ 1 to 3 px", _motion_blur),
     "zoom_blur": Corruption("blur", "camera moved forward, up to 5 to 25 %", _zoom_blur),
     "gaussian_blur": Corruption("blur", "soft, σ 0.5 to 1.5 px", _gaussian_blur),
@@ -333,8 +342,8 @@ def _smear(images: Tensor, reach: float, sigma: float, angle: Tensor) -> Tensor:
     """Draw pictures out to one side, ever fainter, along an angle (b,) in radians."""
     scale = _scale(images)
     pixels = round(reach * scale)
-    weight = torch.exp(-0.5 * (torch.arange(pixels + 1) / (sigma * scale)) ** 2)
-    weight = (weight / weight.sum()).tolist()
+    bell = torch.exp(-0.5 * (torch.arange(pixels + 1) / (sigma * scale)) ** 2)
+    weight = (bell / bell.sum()).tolist()
     size = torch.tensor([images.shape[3], images.shape[2]])
     step = (2 * torch.stack((angle.cos(), angle.sin()), 1).cpu() / size).to(images)
     grid = _grid(torch.eye(2, 3).to(images).expand(len(images), 2, 3), images)
@@ -348,6 +357,7 @@ def _smear(images: Tensor, reach: float, sigma: float, angle: Tensor) -> Tensor:
 def _layer(images: Tensor, side: float, generator: Generator) -> Tensor:
     """Normal noise (b, 1, h, w) whose grains are those of a picture of ``side`` pixels."""
     batch, _, height, width = images.shape
+    side = min(side, height, width)
     grains = round(side * height / min(height, width)), round(side * width / min(height, width))
     drawn = torch.randn((batch, 1, *grains), generator=generator, device=generator.device)
     if grains == (height, width):
@@ -363,5 +373,3 @@ def _clouds(images: Tensor, decay: float, generator: Generator) -> Tensor:
         total = total + octave / decay**power
     low, high = total.amin((2, 3), keepdim=True), total.amax((2, 3), keepdim=True)
     return (total - low) / (high - low).clamp_min(1e-6)
-
-
