@@ -98,12 +98,13 @@ def dots(entries: Sequence[Entry], lam: float, look: Look) -> go.Figure:
     figure.update_layout(margin={"l": 4, "r": 12, "t": 34, "b": 30})
     grid = {"gridcolor": look.quiet, "zeroline": False, "fixedrange": True, "range": [-0.03, 1.03]}
     figure.update_layout(
-        xaxis={**grid, "domain": [0, 0.47], "tickvals": [0, 0.25, 0.5, 0.75, 1]},
+        xaxis={**grid, "domain": [0, 0.47], "tickvals": [0, 0.5, 1], "tickangle": 0},
         xaxis2={
             **grid,
             "domain": [0.53, 1],
             "tickformat": ".0%",
-            "tickvals": [0, 0.25, 0.5, 0.75, 1],
+            "tickvals": [0, 0.5, 1],
+            "tickangle": 0,
             "anchor": "y",
         },
     )
@@ -114,7 +115,7 @@ def dots(entries: Sequence[Entry], lam: float, look: Look) -> go.Figure:
         ticklabelstandoff=8,
         gridcolor=look.quiet,
     )
-    for x, text in ((0.0, f"Label weight of B; λ asked {lam:.2f}"), (0.53, "Saliency kept")):
+    for x, text in ((0.0, "Label weight of B"), (0.53, "Saliency kept")):
         figure.add_annotation(
             x=x,
             y=1,

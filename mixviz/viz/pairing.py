@@ -294,5 +294,7 @@ def totals(rows: Sequence[tuple[str, float, bool]], bound: float, look: Look) ->
     )
     figure.update_layout(**frame(look, 40 * len(rows) + 40), uirevision="totals")
     figure.update_xaxes(fixedrange=True, gridcolor=look.quiet, zeroline=False)
-    figure.update_yaxes(autorange="reversed", automargin=True, fixedrange=True)
+    figure.update_yaxes(
+        autorange="reversed", automargin=True, fixedrange=True, gridcolor=look.quiet
+    )
     return figure
