@@ -6,11 +6,12 @@
         loss = cross_entropy(network(images), labels)
 
 Images are normalised as the network wants them; without `mean` and `std` they lie in [0, 1].
+`MixInside` mixes at a layer of the network instead, and returns logits.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,11 +20,14 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from mixviz.core.pairing import PAIRING_SOLVERS, pair_batch
-from mixviz.core.saliency import explain, spectral_residual
-from mixviz.core.types import Pair
-from mixviz.methods import METHODS
-from mixviz.methods.base import Method, draw
+from mixviz.core.saliency import evaluating, explain, gaussian_blur, spectral_residual
+from mixviz.core.types import Images, Maps, Pair
+from mixviz.methods import BATCH_METHODS, METHODS
+from mixviz.methods.base import Method
+from mixviz.methods.batch import BatchMethod
 from mixviz.methods.guidedmixup import GuidedMixupParams, blur
+from mixviz.methods.variants import VARIANTS, as_they_are
+from mixviz.zoo.layers import cut_open
 
 SALIENCIES = ("gradient", "spectral_residual")
 
@@ -33,11 +37,167 @@ RANDOM = "random"
 FILLED = "cgsy"
 """First letters of the fields of `Pair` that a batch and its classifier can fill."""
 
+INSIDE = "f"
+"""First letter of the fields of `Pair` that only the network in training can fill."""
+
+SEEDS = 2**31
+"""Seeds of what becomes of pictures before they are mixed lie below this."""
+
 # Undoing a normalisation rounds; what lies further outside [0, 1] was no picture.
 ROUNDING = 1e-3
 
 Seen = dict[str, Tensor]
 """What is known of each image of a batch, by the first letter of the fields of `Pair`."""
+
+Look = Callable[[Tensor, Tensor, bool], Seen]
+"""Finds out about images and their labels; the last argument says that they are attacked."""
+
+
+class _Pairs:
+    """Mixes a batch by a method of pairs: each image, as image 0, with a partner from the batch."""
+
+    default_pairing: str | None = RANDOM
+
+    def __init__(self, method: Method, pairing: str | None) -> None:
+        self.method = method
+        self.pairing = RANDOM if pairing is None else pairing
+        if self.pairing not in PAIRING_SOLVERS:
+            known = ", ".join(PAIRING_SOLVERS)
+            raise ValueError(f"pairing must be one of {known}, got {pairing!r}")
+        by_saliency = {"s"} if self.pairing != RANDOM else set()
+        self.wanted = {name[0] for name in method.needs} | by_saliency
+        self.words = f" with {self.pairing} pairing"
+
+    def mix(
+        self,
+        unit: Tensor,
+        labels: Tensor,
+        params: Any,
+        look: Look,
+        generator: torch.Generator,
+        num_classes: int,
+    ) -> tuple[Tensor, Tensor]:
+        seen = None
+        if self.pairing == RANDOM:
+            partner = torch.randperm(len(unit), generator=generator).to(unit.device)
+        else:
+            seen = self.prepare(look(unit, labels, False), params)
+            partner = pair_batch(self.compared(seen), self.pairing).partner.to(unit.device)
+        images = (unit, unit[partner])
+        noise = self.method.noise(images, params)
+        if noise is None:
+            seen = seen or self.prepare(look(unit, labels, False), params)
+            sides = (seen, {letter: values[partner] for letter, values in seen.items()})
+        else:
+            # Each picture is looked at under its own noise, so partners are no longer an index.
+            noisy, both = torch.cat(images) + torch.cat(noise), torch.cat((labels, labels[partner]))
+            under = look(noisy, both, True)
+            halves = {letter: values.chunk(2) for letter, values in under.items()}
+            sides = ({k: v[0] for k, v in halves.items()}, {k: v[1] for k, v in halves.items()})
+        read = {
+            name: sides[int(name[1])][name[0]]
+            for name in self.method.needs
+            if name[0] in sides[int(name[1])]
+        }
+        trace = self.method.mix(Pair(*images, **(_nothing(unit) | read)), self.remaining(params))
+        return trace.mixed, soften(labels, labels[partner], trace.weights, num_classes)
+
+    def prepare(self, seen: Seen, params: Any) -> Seen:
+        """Do to what is known of each image what the method would do to it in every pair."""
+        return seen
+
+    def remaining(self, params: Any) -> Any:
+        """Return the parameters for what `prepare` left to do."""
+        return params
+
+    def compared(self, seen: Seen) -> Maps:
+        """Return the maps by which images are paired, blurred as GuidedMixup does."""
+        return blur("saliency", seen["s"], GuidedMixupParams())
+
+
+class _BlurredPairs(_Pairs):
+    """GuidedMixup: a map is blurred once, to pair the image and to mix it in both its pairs."""
+
+    def prepare(self, seen: Seen, params: GuidedMixupParams) -> Seen:
+        # NaN and infinity survive, so that pairing and method still refuse them; a peak of 1
+        # keeps small numbers from losing their digits.
+        peak = seen["s"].amax((1, 2), keepdim=True)
+        maps = seen["s"] / peak.clamp_min(torch.finfo(peak.dtype).tiny)
+        return seen | {"s": gaussian_blur(maps, params.blur_kernel, params.blur_sigma)}
+
+    def remaining(self, params: GuidedMixupParams) -> GuidedMixupParams:
+        return replace(params, blur_kernel=1)
+
+    def compared(self, seen: Seen) -> Maps:
+        return seen["s"]
+
+
+class _Batch:
+    """Mixes a batch by a method of batches, which has no partners."""
+
+    default_pairing: str | None = None
+
+    def __init__(self, method: BatchMethod, pairing: str | None) -> None:
+        if pairing is not None:
+            raise ValueError(
+                f"{method.slug} mixes a whole batch at once: pairing does not apply, "
+                f"got {pairing!r}"
+            )
+        self.method = method
+        self.wanted = {name[0] for name in method.needs}
+        self.words = ""
+
+    def mix(
+        self,
+        unit: Tensor,
+        labels: Tensor,
+        params: Any,
+        look: Look,
+        generator: torch.Generator,
+        num_classes: int,
+    ) -> tuple[Tensor, Tensor]:
+        trace = self.method.mix(unit, look(unit, labels, False)["s"], params)
+        # labels @ one-hot, without a product whose digits a GPU may cut.
+        soft = unit.new_zeros(len(trace.mixed), num_classes)
+        return trace.mixed, soft.index_add_(1, labels, trace.labels.to(unit))
+
+
+@dataclass(frozen=True)
+class _Way:
+    """What a name stands for: a method, and what a variant fixes of it."""
+
+    method: Any
+    by: type[_Pairs] | type[_Batch]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Callable[[Images, int], Images] = as_they_are
+    saliency: str | None = None
+
+
+_SOURCES = {"gradient": "gradient", "spectral": "spectral_residual", None: None}
+
+
+def _list_ways() -> Mapping[str, _Way]:
+    by = {method.slug: _Pairs for method in METHODS.values()}
+    by |= {
+        method.slug: _BlurredPairs
+        for method in METHODS.values()
+        if method.params is GuidedMixupParams
+    }
+    ways = {slug: _Way(method, by[slug]) for slug, method in METHODS.items()}
+    ways |= {slug: _Way(method, _Batch) for slug, method in BATCH_METHODS.items()}
+    for slug, variant in VARIANTS.items():
+        if slug not in ways:
+            ways[slug] = _Way(
+                variant.method,
+                by[variant.method.slug],
+                variant.fixed,
+                variant.inputs,
+                _SOURCES[variant.source],
+            )
+    return MappingProxyType(ways)
+
+
+_WAYS = _list_ways()
 
 
 class Mix:
@@ -54,8 +214,8 @@ class Mix:
         *,
         num_classes: int,
         classifier: nn.Module | None = None,
-        pairing: str = RANDOM,
-        saliency: str = "gradient",
+        pairing: str | None = None,
+        saliency: str | None = None,
         alpha: float | None = None,
         prob: float = 1.0,
         params: Mapping[str, Any] | None = None,
@@ -67,15 +227,16 @@ class Mix:
         """Decide what all batches have in common.
 
         Args:
-            method: a slug of `METHODS`.
+            method: a slug of `mixable()`: a method of pairs or of batches, or a variant of one, as
+                "puzzle_binary".
             num_classes: how many columns the mixed labels have.
             classifier: the network in training, for methods that its gradient guides, or its
                 class activation: those take `features(x)`, an average pool and a linear `head`,
                 as the networks of `mixviz.networks` have them.
-            pairing: "random", a permutation as in the papers, or one of the solvers that pair by
-                saliency as GuidedMixup does: "greedy", "improved", "exact".
-            saliency: "gradient" of the classifier's loss at the label, or "spectral_residual" of
-                the picture alone.
+            pairing: "random", a permutation as in the papers and the default, or one of the
+                solvers that pair by saliency as GuidedMixup does: "greedy", "improved", "exact".
+            saliency: "gradient" of the classifier's loss at the label, the default, or
+                "spectral_residual" of the picture alone; a variant may leave no choice.
             alpha: λ comes from Beta(alpha, alpha); the paper's unless given.
             prob: share of the batches that are mixed. The others come back as they are, their
                 labels one-hot.
@@ -89,31 +250,30 @@ class Mix:
             ValueError: for an unknown name, a value out of range, a method that needs more than a
                 batch and its classifier can tell, and one that needs a classifier if none came.
         """
-        self.method = _find(method)
+        way = _find(method)
+        self.method = way.method
         self.num_classes = num_classes
-        self.pairing = pairing
-        self.saliency = saliency
+        self.saliency = _choose_saliency(method, saliency)
         self.alpha = alpha
         self.prob = prob
-        self.params = dict(params or {})
         self.generator = torch.default_generator if generator is None else generator
-        self._check_settings()
+        _check_settings(num_classes, alpha, prob, self.generator)
+        self.params = _merge_params(method, params)
+        self._way = way
+        self._by = way.by(way.method, pairing)
         self._scale = _channels(mean, std)
-        self._wanted = {name[0] for name in self.method.needs}
-        if pairing != RANDOM:
-            self._wanted.add("s")
         self._classifier: _Watched | None = None
         if classifier is not None:
             self._classifier = _Watched(classifier, self._normalise, precision)
-        if "c" in self._wanted and not _has_linear_head(classifier):
+        if "c" in self._by.wanted and not _has_linear_head(classifier):
             raise ValueError(
                 f"{method} is guided by class activation: give classifier=, a network with "
                 "features(x) and a linear head after the average pool"
             )
-        if classifier is None and saliency == "gradient" and "s" in self._wanted:
+        if classifier is None and self.saliency == "gradient" and "s" in self._by.wanted:
             raise ValueError(
-                f"{method} with {pairing} pairing is guided by saliency: give classifier=, the "
-                'network in training, or saliency="spectral_residual"'
+                f"{method}{self._by.words} is guided by saliency: give classifier=, the network "
+                'in training, or saliency="spectral_residual"'
             )
 
     @torch.no_grad()
@@ -138,58 +298,41 @@ class Mix:
         with torch.autocast(images.device.type, enabled=False):
             unit, labels = self._read(images, labels)
             if self.prob < 1 and torch.rand((), generator=self.generator).item() >= self.prob:
-                certain = unit.new_tensor([1, 0]).expand(len(unit), 2)
-                return images, soften(labels, labels, certain, self.num_classes)
-            drawn = draw(self.method, self.generator, len(unit), self.alpha)
+                return images, _certain(labels, unit, self.num_classes)
+            alpha = self.method.alpha if self.alpha is None else self.alpha
+            drawn = self.method.draw(self.generator, len(unit), alpha)
             params = replace(drawn, **self.params)
-            seen = None if self.pairing == RANDOM else self._look(unit, labels)
-            partner = self._partners(len(unit), seen).to(unit.device)
-            pair = self._pair(unit, labels, partner, params, seen)
-            trace = self.method.mix(pair, params)
-            soft = soften(labels, labels[partner], trace.weights, self.num_classes)
-            return self._normalise(trace.mixed).to(images.dtype), soft
+            unit = self._prepare(unit)
+            mixed, soft = self._by.mix(
+                unit, labels, params, self._look, self.generator, self.num_classes
+            )
+            return self._normalise(mixed).to(images.dtype), soft
 
-    def _partners(self, count: int, seen: Seen | None) -> Tensor:
-        """Return the image 1 of each image 0: a permutation, or one that saliency decides."""
-        if seen is None:
-            return torch.randperm(count, generator=self.generator)
-        return pair_batch(blur("saliency", seen["s"], GuidedMixupParams()), self.pairing).partner
+    def _prepare(self, unit: Tensor) -> Tensor:
+        """Return what becomes of the pictures before they are mixed, each by a seed of its own."""
+        if self._way.inputs is as_they_are:
+            return unit
+        seeds = torch.randint(SEEDS, (len(unit),), generator=self.generator).tolist()
+        return torch.cat(
+            [
+                self._way.inputs(one[None], seed)
+                for one, seed in zip(unit.unbind(), seeds, strict=True)
+            ]
+        )
 
-    def _pair(
-        self, unit: Tensor, labels: Tensor, partner: Tensor, params: Any, seen: Seen | None
-    ) -> Pair:
-        """Fill what the method reads of a pair, and nothing else."""
-        images = (unit, unit[partner])
-        noise = self.method.noise(images, params)
-        if noise is None:
-            seen = seen or self._look(unit, labels)
-            sides = (seen, {letter: values[partner] for letter, values in seen.items()})
-        else:
-            # Each picture is looked at under its own noise, so partners are no longer an index.
-            noisy, both = torch.cat(images) + torch.cat(noise), torch.cat((labels, labels[partner]))
-            under = self._look(noisy, both, attacked=True)
-            halves = {letter: values.chunk(2) for letter, values in under.items()}
-            sides = ({k: v[0] for k, v in halves.items()}, {k: v[1] for k, v in halves.items()})
-        read = {
-            name: sides[int(name[1])][name[0]]
-            for name in self.method.needs
-            if name[0] in sides[int(name[1])]
-        }
-        nothing = unit.new_zeros(()).expand(len(unit), *unit.shape[2:])
-        return Pair(*images, **({"s0": nothing, "s1": nothing} | read))
-
-    def _look(self, unit: Tensor, labels: Tensor, attacked: bool = False) -> Seen:
+    def _look(self, unit: Tensor, labels: Tensor, attacked: bool) -> Seen:
         """Find out about each image what method and pairing want to know."""
+        wanted = self._by.wanted
         seen, by_gradient = {"y": labels}, self.saliency == "gradient"
         asked = {"s", "g"} if by_gradient else {"g"} if attacked else set()
-        if self._classifier is not None and self._wanted & asked:
+        if self._classifier is not None and wanted & asked:
             explanation = explain(self._classifier, unit, labels)
             seen |= {"s": explanation.saliency, "g": explanation.gradient}
-        if self._classifier is not None and "c" in self._wanted:
+        if self._classifier is not None and "c" in wanted:
             seen["c"] = self._classifier.activation(unit, labels)
-        if "s" in self._wanted and not by_gradient:
+        if "s" in wanted and not by_gradient:
             seen["s"] = spectral_residual(unit)
-        return {letter: values for letter, values in seen.items() if letter in self._wanted}
+        return {letter: values for letter, values in seen.items() if letter in wanted}
 
     def _normalise(self, unit: Tensor) -> Tensor:
         if self._scale is None:
@@ -213,35 +356,8 @@ class Mix:
             raise ValueError(
                 f"images must lie in [0, 1]{undone}, got values from {low:.3g} to {high:.3g}{hint}"
             )
-        if not (first >= 0 and last < self.num_classes):
-            raise ValueError(
-                f"labels must lie in [0, {self.num_classes - 1}] for num_classes = "
-                f"{self.num_classes}, got {first:.0f} to {last:.0f}"
-            )
+        _check_labels(first, last, self.num_classes)
         return unit.clamp(0, 1).contiguous(), labels.long()
-
-    def _check_settings(self) -> None:
-        if self.num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {self.num_classes}")
-        for name, value, known in (
-            ("pairing", self.pairing, tuple(PAIRING_SOLVERS)),
-            ("saliency", self.saliency, SALIENCIES),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-        if self.alpha is not None and not self.alpha > 0:
-            raise ValueError(f"alpha must be positive, got {self.alpha}")
-        if not 0 <= self.prob <= 1:
-            raise ValueError(f"prob must lie in [0, 1], got {self.prob}")
-        if self.generator.device.type != "cpu":
-            raise ValueError(f"generator must be one of the CPU, got {self.generator.device}")
-        names = list(vars(self.method.params()))
-        if strange := [name for name in self.params if name not in names]:
-            raise ValueError(
-                f"{self.method.slug} has no parameter {strange[0]!r}; it has "
-                f"{', '.join(names) or 'none'}"
-            )
-        self.method.params(**self.params)
 
 
 class _Watched(nn.Module):
@@ -263,7 +379,7 @@ class _Watched(nn.Module):
 
     def activation(self, unit: Tensor, labels: Tensor) -> Float[Tensor, "b h w"]:
         """Class activation (Zhou et al. 2016, arXiv:1512.04150) at the labels, signed."""
-        with self._precisely(unit), _evaluating(self.network):
+        with self._precisely(unit), evaluating(self.network):
             features = self.network.features(self.normalise(unit)).float()
         weight = self.network.head.weight[labels].float()
         small = torch.einsum("bc,bcuv->buv", weight, features)[:, None]
@@ -274,17 +390,91 @@ class _Watched(nn.Module):
         return torch.autocast(unit.device.type, self.precision if less else None, enabled=less)
 
 
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Hold a network in eval() mode, and leave each of its modules as it was."""
-    training = [module for module in network.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
+class MixInside:
+    """Trains a network on feature maps mixed at one of its layers, as Manifold Mixup does.
+
+        mix = MixInside(network, num_classes=200)
+        for images, labels in loader:
+            logits, labels = mix(images, labels)
+            loss = cross_entropy(logits, labels)
+
+    One forward pass: the batch goes to the layer, is mixed there with itself in another order,
+    and goes on. Batch norms before the layer see the images as they are, those after it the mix.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        num_classes: int,
+        method: str = "manifold_mixup",
+        alpha: float | None = None,
+        prob: float = 1.0,
+        params: Mapping[str, Any] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """Decide what all batches have in common.
+
+        Args:
+            network: the network in training, of `mixviz.networks` or one of torchvision's that
+                `mixviz.zoo.layers.cut_open` knows.
+            num_classes: how many columns the mixed labels have.
+            method: a slug of `mixable_inside()`.
+            alpha: λ comes from Beta(alpha, alpha); the paper's unless given.
+            prob: share of the batches that are mixed.
+            params: parameters to hold fixed instead of drawing them, as {"layer": 1}.
+            generator: as for `Mix`.
+
+        Raises:
+            ValueError: for an unknown name, a value out of range, or a network that cannot be cut.
+        """
+        if method not in mixable_inside():
+            known = ", ".join(mixable_inside())
+            raise ValueError(f"method must be one of {known} to mix inside, got {method!r}")
+        self.method = METHODS[method]
+        self.num_classes = num_classes
+        self.alpha = alpha
+        self.prob = prob
+        self.generator = torch.default_generator if generator is None else generator
+        _check_settings(num_classes, alpha, prob, self.generator)
+        self.params = _merge_params(method, params)
+        self._network = network
+        self._pieces = cut_open(network)
+
+    def __call__(
+        self, images: Float[Tensor, "b 3 h w"], labels: Int[Tensor, " b"]
+    ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k"]]:
+        """Return the logits, with their gradient, and a weight per class for each.
+
+        Args:
+            images: normalised as the network wants them.
+            labels: class indices.
+
+        Raises:
+            ValueError: for images or labels of another kind or range, a layer that the network
+                does not have, images or feature maps that are not finite.
+        """
+        _check_batch(images, labels)
+        labels = labels.long()
+        first, last = torch.stack(labels.aminmax()).tolist()
+        _check_labels(first, last, self.num_classes)
+        if self.prob < 1 and torch.rand((), generator=self.generator).item() >= self.prob:
+            return self._network(images), _certain(labels, images, self.num_classes)
+        alpha = self.method.alpha if self.alpha is None else self.alpha
+        drawn = self.method.draw(self.generator, len(images), alpha)
+        params = replace(drawn, **self.params)
+        partner = torch.randperm(len(images), generator=self.generator).to(images.device)
+        stages = len(self._pieces.stages)
+        if params.layer > stages:
+            raise ValueError(f"layer must lie in [0, {stages}], got {params.layer}")
+        features = self._pieces.before(params.layer, images)
+        wide = features.float()  # λ would lose digits beside half-precision features
+        pair = Pair(images, images[partner], **_nothing(images), f0=wide, f1=wide[partner])
+        trace = self.method.mix(pair, params)
+        layer, mixed = trace.inside or (0, trace.mixed)
+        logits = self._pieces.after(layer, mixed.to(features.dtype))
+        weights = trace.weights.to(torch.promote_types(images.dtype, torch.float32))
+        return logits, soften(labels, labels[partner], weights, self.num_classes)
 
 
 def _has_linear_head(classifier: nn.Module | None) -> bool:
@@ -303,25 +493,116 @@ def soften(
     return soft.scatter_add_(1, torch.stack((labels, partners), 1), weights)
 
 
+@dataclass(frozen=True)
+class Defaults:
+    """What holds for a name where nothing else is asked for; None where it does not apply."""
+
+    pairing: str | None
+    saliency: str | None
+    alpha: float
+
+
+def defaults(slug: str) -> Defaults:
+    """Return what `Mix`, or `MixInside`, does by itself.
+
+    Raises:
+        ValueError: for a name that neither of them takes.
+    """
+    if slug in mixable_inside():
+        return Defaults(None, None, METHODS[slug].alpha)
+    way = _find(slug)
+    return Defaults(way.by.default_pairing, way.saliency or SALIENCIES[0], way.method.alpha)
+
+
 def mixable() -> tuple[str, ...]:
-    """Return the slugs of the methods that `Mix` takes."""
-    return tuple(slug for slug, method in METHODS.items() if not _beyond(method))
+    """Return the names that `Mix` takes: methods of pairs and of batches, and their variants."""
+    return tuple(slug for slug, way in _WAYS.items() if not _beyond(way.method))
 
 
-def _beyond(method: Method) -> list[str]:
+def mixable_inside() -> tuple[str, ...]:
+    """Return the slugs of the methods that `MixInside` takes."""
+    return tuple(
+        slug
+        for slug, method in METHODS.items()
+        if method.needs and all(name[0] == INSIDE for name in method.needs)
+    )
+
+
+def _beyond(method: Method | BatchMethod) -> list[str]:
     return [name for name in method.needs if name[0] not in FILLED]
 
 
-def _find(slug: str) -> Method:
-    if slug not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {slug!r}")
-    method = METHODS[slug]
-    if missing := _beyond(method):
+def _find(slug: str) -> _Way:
+    if slug not in _WAYS:
+        raise ValueError(f"method must be one of {', '.join(mixable())}, got {slug!r}")
+    if slug in mixable_inside():
+        raise ValueError(f"{slug} mixes inside the network: use MixInside")
+    way = _WAYS[slug]
+    if missing := _beyond(way.method):
         raise ValueError(
             f"{slug} reads {', '.join(missing)} of a pair, which a batch and its classifier "
             "cannot fill; it mixes single pairs only"
         )
-    return method
+    return way
+
+
+def _choose_saliency(slug: str, asked: str | None) -> str:
+    """Return where saliency comes from, unless a variant says otherwise."""
+    if asked is not None and asked not in SALIENCIES:
+        raise ValueError(f"saliency must be one of {', '.join(SALIENCIES)}, got {asked!r}")
+    own = _WAYS[slug].saliency
+    if own is not None and asked not in (None, own):
+        raise ValueError(f"saliency of {slug} is {own}, got {asked!r}")
+    return asked or own or SALIENCIES[0]
+
+
+def _check_settings(
+    num_classes: int, alpha: float | None, prob: float, generator: torch.Generator
+) -> None:
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    if alpha is not None and not alpha > 0:
+        raise ValueError(f"alpha must be positive, got {alpha}")
+    if not 0 <= prob <= 1:
+        raise ValueError(f"prob must lie in [0, 1], got {prob}")
+    if generator.device.type != "cpu":
+        raise ValueError(f"generator must be one of the CPU, got {generator.device}")
+
+
+def _merge_params(slug: str, params: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the parameters that are held: those of a variant, and those asked for."""
+    way, asked = _WAYS[slug], dict(params or {})
+    names = list(vars(way.method.params()))
+    for name in asked:
+        if name not in names:
+            raise ValueError(
+                f"{slug} has no parameter {name!r}; it has {', '.join(names) or 'none'}"
+            )
+        if name in way.fixed:
+            raise ValueError(f"{slug} fixes {name} = {way.fixed[name]}, got {asked[name]!r}")
+    held = {**way.fixed, **asked}
+    way.method.params(**held)
+    return held
+
+
+def _nothing(images: Tensor) -> dict[str, Tensor]:
+    """Return the saliency of a pair whose method reads none."""
+    zero = images.new_zeros(()).expand(len(images), *images.shape[2:])
+    return {"s0": zero, "s1": zero}
+
+
+def _certain(labels: Tensor, like: Tensor, num_classes: int) -> Tensor:
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    soft = torch.zeros(len(labels), num_classes, dtype=dtype, device=like.device)
+    return soft.scatter_(1, labels[:, None], 1)
+
+
+def _check_labels(first: float, last: float, num_classes: int) -> None:
+    if not (first >= 0 and last < num_classes):
+        raise ValueError(
+            f"labels must lie in [0, {num_classes - 1}] for num_classes = "
+            f"{num_classes}, got {first:.0f} to {last:.0f}"
+        )
 
 
 def _channels(mean: Sequence[float] | None, std: Sequence[float] | None) -> Tensor | None:

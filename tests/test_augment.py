@@ -7,16 +7,19 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from mixviz.augment import Mix, mixable, soften
+from mixviz import augment as module_of_mix
+from mixviz.augment import SEEDS, Mix, MixInside, defaults, mixable, mixable_inside, soften
+from mixviz.core import saliency
 from mixviz.core.pairing import pair_batch
 from mixviz.core.saliency import explain, spectral_residual
 from mixviz.core.types import Pair
-from mixviz.methods import METHODS
-from mixviz.methods.base import draw
+from mixviz.methods import BATCH_METHODS, METHODS, guidedmixup
+from mixviz.methods.augmix import AugMixParams, augment
 from mixviz.methods.guidedmixup import GuidedMixupParams, blur
-from mixviz.networks import preact_resnet18
+from mixviz.methods.variants import VARIANTS
+from mixviz.networks import NETWORKS, preact_resnet18
 from mixviz.zoo.classifier import Classifier
-from mixviz.zoo.layers import class_activation
+from mixviz.zoo.layers import Pieces, class_activation
 
 BATCH, SIDE = 6, 32
 
@@ -33,7 +36,7 @@ def chance(seed: int = 3) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def network(classes: int = BATCH) -> nn.Module:
+def network(classes: int = BATCH) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return preact_resnet18(classes, width=4)
@@ -60,7 +63,10 @@ def mix_of(slug: str, **more: Any) -> Mix:
 def drawn(slug: str, seed: int = 3) -> tuple[Any, Tensor]:
     """Parameters and partners as a `Mix` with this seed draws them."""
     generator = chance(seed)
-    params = draw(METHODS[slug], generator, BATCH)
+    method = VARIANTS[slug].method if slug in VARIANTS else METHODS[slug]
+    params = method.draw(generator, BATCH, method.alpha)
+    if slug.endswith("_aug"):
+        torch.randint(SEEDS, (BATCH,), generator=generator)
     return params, torch.randperm(BATCH, generator=generator)
 
 
@@ -102,15 +108,32 @@ def test_images_and_labels_are_torchvisions_given_the_same_draws(
 # Every method -----------------------------------------------------------------------------------
 
 
-def test_every_method_is_taken_or_refused_in_a_sentence() -> None:
-    assert {"input_mixup", "cutmix", "snapmix", "puzzle_mix", "guidedmixup"} <= set(mixable())
-    for slug in METHODS:
-        if slug not in mixable():
-            with pytest.raises(ValueError, match=rf"{slug} reads .* cannot fill"):
-                mix_of(slug)
+PAIRWISE = tuple(slug for slug in mixable() if slug not in BATCH_METHODS)
 
 
-@pytest.mark.parametrize("slug", mixable())
+def test_all_that_the_tables_name_is_taken_or_refused_in_a_sentence() -> None:
+    assert mixable_inside() == ("manifold_mixup",)
+    taken = set(mixable()) | set(mixable_inside())
+    assert {*METHODS, *BATCH_METHODS, *VARIANTS} - taken == {"rl_mix"}
+    assert taken <= {*METHODS, *BATCH_METHODS, *VARIANTS}
+    with pytest.raises(ValueError, match=r"rl_mix reads q0, q1 of a pair, .* cannot fill"):
+        mix_of("rl_mix")
+    with pytest.raises(ValueError, match="manifold_mixup mixes inside the network: use MixInside"):
+        mix_of("manifold_mixup")
+
+
+def test_defaults_are_those_of_the_mixes_themselves() -> None:
+    for slug in mixable():
+        usual, mix = defaults(slug), mix_of(slug)
+        assert (usual.saliency, usual.alpha) == (mix.saliency, mix.method.alpha)
+        assert usual.pairing == (None if slug in BATCH_METHODS else "random")
+    assert defaults("guided_sr").saliency == "spectral_residual"
+    assert (defaults("manifold_mixup").pairing, defaults("manifold_mixup").alpha) == (None, 2.0)
+    with pytest.raises(ValueError, match="rl_mix reads q0, q1"):
+        defaults("rl_mix")
+
+
+@pytest.mark.parametrize("slug", PAIRWISE)
 def test_a_batch_is_mixed_with_its_partners_and_weights(slug: str) -> None:
     images = pictures()
     before = images.clone()
@@ -156,6 +179,60 @@ def test_the_classifier_stays_as_it_was(slug: str) -> None:
     assert all(p.grad is None and p.requires_grad for p in classifier.parameters())
     assert not mixed.requires_grad
     assert not soft.requires_grad
+
+
+def test_comixup_mixes_the_batch_and_its_labels_alike() -> None:
+    images, classifier = pictures(), network().eval()
+    labels = torch.tensor([0, 1, 2, 2, 1, 3])
+    mixed, soft = mix_of("comixup", classifier=classifier)(images, labels)
+    method = BATCH_METHODS["comixup"]
+    s = explain(classifier, images, labels).saliency
+    trace = method.mix(images, s, method.draw(chance(), BATCH, method.alpha))
+    assert torch.equal(mixed, trace.mixed)
+    expected = trace.labels @ nn.functional.one_hot(labels, BATCH).to(trace.labels)
+    torch.testing.assert_close(soft, expected.to(soft))
+    assert soft.dtype == torch.float32
+    assert not torch.equal(mixed, images)
+
+
+@pytest.mark.parametrize(
+    ("slug", "method", "fixed"),
+    [
+        ("puzzle_binary", "puzzle_mix", {"levels": 1}),
+        ("puzzle_mask", "puzzle_mix", {"transport": False}),
+        ("puzzle_adv", "puzzle_mix", {"nu0": 1, "nu1": 0, "delta": 0.5}),
+        ("guided_ap", "guidedmixup", {}),
+    ],
+)
+def test_a_variant_is_its_method_with_something_fixed(
+    slug: str, method: str, fixed: dict[str, Any]
+) -> None:
+    ours = mix_of(slug)(pictures(), LABELS)
+    theirs = mix_of(method, params=fixed)(pictures(), LABELS)
+    assert torch.equal(ours[0], theirs[0])
+    assert torch.equal(ours[1], theirs[1])
+
+
+def test_spectral_residual_is_what_sr_means() -> None:
+    ours = Mix("guided_sr", num_classes=BATCH, generator=chance())(pictures(), LABELS)
+    theirs = mix_of("guidedmixup", saliency="spectral_residual")(pictures(), LABELS)
+    assert torch.equal(ours[0], theirs[0])
+
+
+@pytest.mark.parametrize(("slug", "method"), [("guided_aug", "guidedmixup")])
+def test_pictures_are_augmented_first_each_by_a_seed_of_its_own(slug: str, method: str) -> None:
+    classifier = network().eval()
+    mixed, soft = mix_of(slug, classifier=classifier)(pictures(), LABELS)
+    generator = chance()
+    seeds = torch.randint(SEEDS, (BATCH,), generator=generator)
+    first = augment(pictures(), AugMixParams(seed=seeds)).mixed
+    assert not torch.equal(first, pictures())
+    partner = torch.randperm(BATCH, generator=generator)
+    s = explain(classifier, first, LABELS).saliency
+    pair = Pair(first, first[partner], s, s[partner])
+    trace = METHODS[method].mix(pair, GuidedMixupParams())
+    torch.testing.assert_close(mixed, trace.mixed)
+    torch.testing.assert_close(soft, soften(LABELS, LABELS[partner], trace.weights, BATCH))
 
 
 @pytest.mark.parametrize("slug", mixable())
@@ -227,11 +304,54 @@ def test_partners_by_saliency_are_those_of_guidedmixup(solver: str) -> None:
 def test_saliency_is_that_of_the_classifier_at_the_labels() -> None:
     images, classifier = pictures(), network().eval()
     labels = torch.tensor([5, 4, 3, 2, 1, 0])
-    mixed, _ = mix_of("guidedmixup", classifier=classifier)(images, labels)
-    _, partner = drawn("guidedmixup")
-    s = explain(classifier, images, labels).saliency
-    pair = Pair(images, images[partner], s, s[partner])
-    assert torch.equal(mixed, METHODS["guidedmixup"].mix(pair, GuidedMixupParams()).mixed)
+    mixed, _ = mix_of("puzzle_mix", classifier=classifier)(images, labels)
+    params, partner = drawn("puzzle_mix")
+    look = explain(classifier, images, labels)
+    s, g = look.saliency, look.gradient
+    pair = Pair(images, images[partner], s, s[partner], g0=g, g1=g[partner])
+    assert torch.equal(mixed, METHODS["puzzle_mix"].mix(pair, params).mixed)
+
+
+@pytest.mark.parametrize("pairing", ["random", "greedy"])
+@pytest.mark.parametrize("fixed", [{}, {"blur_kernel": 3, "blur_sigma": 1.0}, {"blur_kernel": 1}])
+def test_maps_blurred_once_mix_as_maps_blurred_in_every_pair(
+    pairing: str, fixed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = pictures()
+    calls: list[int] = []
+    once = saliency.gaussian_blur
+
+    def counting(maps: Tensor, kernel: int, sigma: float) -> Tensor:
+        calls.append(kernel)
+        return once(maps, kernel, sigma)
+
+    for module in (module_of_mix, guidedmixup):
+        monkeypatch.setattr(module, "gaussian_blur", counting)
+    mix = Mix("guided_sr", num_classes=BATCH, pairing=pairing, params=fixed, generator=chance())
+    mixed, soft = mix(images, LABELS)
+    params = GuidedMixupParams(**fixed)
+    assert calls == [params.blur_kernel]
+    s = spectral_residual(images)
+    _, partner = drawn("guided_sr")
+    if pairing != "random":
+        partner = pair_batch(blur("maps", s, params), pairing).partner
+    trace = METHODS["guidedmixup"].mix(Pair(images, images[partner], s, s[partner]), params)
+    torch.testing.assert_close(mixed, trace.mixed, atol=1e-6, rtol=0)
+    expected = soften(LABELS, LABELS[partner], trace.weights, BATCH)
+    torch.testing.assert_close(soft, expected, atol=1e-6, rtol=0)
+
+
+class Blind(nn.Module):
+    """Answers NaN, as a network whose training has failed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.new_full((len(x), BATCH), torch.nan) * x.mean()
+
+
+@pytest.mark.parametrize("slug", ["puzzle_mix", "guidedmixup", "guided_aug", "comixup"])
+def test_a_classifier_that_answers_nan_guides_nothing(slug: str) -> None:
+    with pytest.raises(ValueError, match="logits must be finite"):
+        mix_of(slug, classifier=Blind())(pictures(), LABELS)
 
 
 @pytest.mark.parametrize("saliency", ["gradient", "spectral_residual"])
@@ -291,6 +411,20 @@ def test_somebodys_autocast_reaches_the_classifier_alone() -> None:
     assert 0 < (coarse - fine).abs().max() < 0.2
 
 
+@pytest.mark.parametrize("pairing", ["random", "greedy"])
+def test_saliency_that_is_not_finite_is_refused_after_one_blur(
+    pairing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(images: Tensor) -> Tensor:
+        maps = spectral_residual(images)
+        maps[2, 3, 4] = torch.nan
+        return maps
+
+    monkeypatch.setattr(module_of_mix, "spectral_residual", spoilt)
+    with pytest.raises(ValueError, match=r"(s0|maps) must be finite, got nan"):
+        mix_of("guided_sr", pairing=pairing)(pictures(), LABELS)
+
+
 # Chance, labels, numbers ------------------------------------------------------------------------
 
 
@@ -342,6 +476,10 @@ def test_images_keep_their_dtype(dtype: torch.dtype) -> None:
         ("input_mixup", {"prob": 1.5}, r"prob must lie in \[0, 1\], got 1.5"),
         ("input_mixup", {"params": {"lamb": 1}}, "input_mixup has no parameter 'lamb'; it has lam"),
         ("input_mixup", {"params": {"lam": 2.0}}, r"lam \(λ\) must lie in \[0, 1\]"),
+        ("puzzle_binary", {"params": {"levels": 2}}, "puzzle_binary fixes levels = 1, got 2"),
+        ("guided_sr", {"saliency": "gradient"}, "saliency of guided_sr is spectral_residual, got"),
+        ("comixup", {"pairing": "random"}, "whole batch at once: pairing does not apply, got 'ra"),
+        ("comixup", {"classifier": None}, "comixup is guided by saliency: give classifier="),
         ("input_mixup", {"mean": (0.5, 0.5, 0.5)}, "mean and std come together"),
         ("input_mixup", {"mean": (0, 0, 0), "std": (1, 0, 1)}, "std positive"),
         ("puzzle_mix", {"classifier": None}, "guided by saliency: give classifier="),
@@ -389,3 +527,123 @@ def test_a_normalisation_that_does_not_fit_is_told() -> None:
 def test_one_image_cannot_be_paired_by_saliency() -> None:
     with pytest.raises(ValueError, match="pairing needs two images or more, got 1"):
         mix_of("guidedmixup", pairing="greedy")(pictures()[:1], LABELS[:1])
+
+
+# Inside the network -----------------------------------------------------------------------------
+
+
+def normalised_batch() -> tuple[Tensor, Tensor]:
+    return torch.randn(BATCH, 3, SIDE, SIDE, generator=chance(7)), LABELS
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2, 4])
+def test_logits_are_those_of_mixed_features_and_labels_of_the_same_share(layer: int) -> None:
+    inner = network().train()
+    other = copy.deepcopy(inner)
+    images, labels = normalised_batch()
+    mix = MixInside(inner, num_classes=BATCH, params={"layer": layer}, generator=chance())
+    logits, soft = mix(images, labels)
+    params, partner = drawn("manifold_mixup")
+    share = params.lam.float()
+
+    def mixed(x: Tensor) -> Tensor:
+        return torch.lerp(x, x[partner], share[:, None, None, None])
+
+    # Forward by hand, in training mode: norms see what is there at their place.
+    x = mixed(images) if layer == 0 else images
+    x = other.stem(x)
+    for index, stage in enumerate(other.stages, start=1):
+        x = mixed(stage(x)) if index == layer else stage(x)
+    expected = other.head(other.finish(x).mean((2, 3)))
+    torch.testing.assert_close(logits, expected)
+    weights = torch.stack((1 - share, share), 1)
+    torch.testing.assert_close(soft, soften(labels, labels[partner], weights, BATCH))
+    for name, tensor in inner.state_dict().items():
+        torch.testing.assert_close(tensor, other.state_dict()[name], msg=name)
+    logits.sum().backward()
+    # The stem learns through the mix; the images themselves ask for no gradient.
+    assert inner.stem.weight.grad.abs().sum() > 0
+    assert not soft.requires_grad
+
+
+def test_the_layer_is_drawn_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = network().eval()
+    images, labels = normalised_batch()
+    layers: list[int] = []
+    before = Pieces.before
+
+    def noting(pieces: Pieces, layer: int, x: Tensor) -> Tensor:
+        layers.append(layer)
+        return before(pieces, layer, x)
+
+    monkeypatch.setattr(Pieces, "before", noting)
+    mix = MixInside(inner, num_classes=BATCH, generator=chance())
+    for _ in range(20):
+        assert mix(images, labels)[0].shape == (BATCH, BATCH)
+    assert set(layers) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_can_be_mixed_inside_and_looked_at(name: str) -> None:
+    torch.manual_seed(0)
+    inner = NETWORKS[name](num_classes=BATCH, width=2, stem_stride=2)
+    images, labels = normalised_batch()
+    logits, soft = MixInside(inner, num_classes=BATCH, generator=chance())(images, labels)
+    assert (logits.shape, soft.shape) == ((BATCH, BATCH), (BATCH, BATCH))
+    assert mix_of("snapmix", classifier=inner)(pictures(), LABELS)[0].isfinite().all()
+
+
+def test_half_precision_mixes_inside_in_full() -> None:
+    inner = network()
+    images, labels = normalised_batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        mix = MixInside(inner, num_classes=BATCH, params={"layer": 1}, generator=chance())
+        logits, soft = mix(images, labels)
+    assert logits.dtype == torch.bfloat16
+    assert soft.dtype == torch.float32
+    fine, same = MixInside(inner, num_classes=BATCH, params={"layer": 1}, generator=chance())(
+        images, labels
+    )
+    assert torch.equal(soft, same)
+    torch.testing.assert_close(logits.float(), fine, atol=0.1, rtol=0.1)
+
+
+def test_batches_left_alone_inside_are_those_of_the_network() -> None:
+    inner = network().eval()
+    images, labels = normalised_batch()
+    logits, soft = MixInside(inner, num_classes=BATCH, prob=0.0)(images, labels)
+    assert torch.equal(logits, inner(images))
+    assert torch.equal(soft, torch.eye(BATCH))
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"method": "cutmix"}, "method must be one of manifold_mixup to mix inside, got 'cutmix'"),
+        ({"alpha": 0.0}, "alpha must be positive, got 0"),
+        ({"params": {"depth": 1}}, "manifold_mixup has no parameter 'depth'; it has lam, layer"),
+        ({"network": nn.Flatten()}, "the layers of Flatten are not known; those of preactresnet18"),
+    ],
+)
+def test_wrong_settings_inside_are_told(more: dict[str, Any], sentence: str) -> None:
+    given = {"network": network(), "num_classes": BATCH} | more
+    with pytest.raises(ValueError, match=sentence):
+        MixInside(**given)
+
+
+def test_wrong_batches_inside_are_told() -> None:
+    images, labels = normalised_batch()
+    three = NETWORKS["wrn16_8"](num_classes=BATCH, width=1)
+    for mix, x, y, sentence in [
+        (MixInside(network(), num_classes=3), images, labels, r"labels must lie in \[0, 2\]"),
+        (MixInside(network(), num_classes=BATCH), images[:, :1], labels, "must be \\(b, 3, h, h"),
+        (MixInside(network(), num_classes=BATCH), images * torch.nan, labels, "must be finite"),
+        (
+            MixInside(three, num_classes=BATCH, params={"layer": 4}),
+            images,
+            labels,
+            r"layer must lie in \[0, 3\], got 4",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            mix(x, y)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mixviz.core.saliency import resize
-from mixviz.networks import preact_resnet18
+from mixviz.networks import NETWORKS
 from mixviz.zoo.architectures import TORCHVISION
 from mixviz.zoo.classifier import Classifier
 from mixviz.zoo.layers import (
@@ -16,7 +16,14 @@ from mixviz.zoo.layers import (
     logits_from,
 )
 
-STAGES = {"convnext_tiny": 4, "efficientnet_b0": 5, "mobilenet_v3_large": 5}
+STAGES = {
+    "wrn16_8": 3,
+    "wrn28_10": 3,
+    "resnext29_4x24": 3,
+    "convnext_tiny": 4,
+    "efficientnet_b0": 5,
+    "mobilenet_v3_large": 5,
+}
 # Heads with something between the average pool and the last linear layer.
 DEEP_HEADS = ("convnext_tiny", "mobilenet_v3_large")
 
@@ -35,14 +42,14 @@ def classifier_of(network, size):
 
 def build(name):
     torch.manual_seed(0)
-    if name == "preactresnet18":
-        return classifier_of(preact_resnet18(7, width=4), 16)
+    if name in NETWORKS:
+        return classifier_of(NETWORKS[name](7, width=4), 16)
     from torchvision.models import get_model
 
     return classifier_of(get_model(name, weights=None, num_classes=7), 32)
 
 
-@pytest.fixture(scope="module", params=["preactresnet18", *TORCHVISION])
+@pytest.fixture(scope="module", params=[*NETWORKS, *TORCHVISION])
 def named(request):
     return request.param, build(request.param)
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,20 +23,25 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.stats import entropy
+from torch import nn
 
-from mixviz.augment import mixable
-from mixviz.networks import NETWORKS, preact_resnet18
+from mixviz.augment import Mix, MixInside
+from mixviz.methods import METHODS
+from mixviz.networks import preact_resnet18
 from mixviz.train import checkpoint, command, overhead, recipe, sources
 from mixviz.train.augment import Draws, draw, show_windows, vary_colours
-from mixviz.train.command import main, read_stages
+from mixviz.train.command import main, methods, read_stages
 from mixviz.train.errors import DataError
 from mixviz.train.judge import Normaliser, measure
+from mixviz.train.objective import ConsistencyLoss, jensen_shannon
 from mixviz.train.recipe import (
+    Learner,
     Mixing,
     Recipe,
     Stage,
     Work,
-    build_mix,
+    build_objective,
     build_optimiser,
     one_cycle,
     take_step,
@@ -136,32 +142,6 @@ def without_seconds(run: Path) -> list[dict[str, str]]:
 
 def train(data: Path, run: Path, *more: str) -> int:
     return main(["--data", str(data), "--out", str(run), *SMALL, *more])
-
-
-# Networks ---------------------------------------------------------------------------------------
-
-
-def test_preact_resnet18_has_the_size_of_the_paper_and_of_the_checkpoint() -> None:
-    network = preact_resnet18(200)
-    assert sum(p.numel() for p in network.parameters()) == 11_269_640
-    weights = checkpoint.round_weights(network)
-    assert len(safetensors.torch.save(weights)) < 25e6
-
-
-@pytest.mark.parametrize(("side", "stride"), [(16, 1), (33, 1), (64, 2)])
-def test_networks_take_any_size(side: int, stride: int) -> None:
-    network = NETWORKS["preactresnet18"](num_classes=5, width=4, stem_stride=stride).eval()
-    images = torch.randn(2, 3, side, side)
-    assert network(images).shape == (2, 5)
-    expected = -(-side // stride)
-    for _ in range(3):
-        expected = -(-expected // 2)
-    assert network.features(images).shape == (2, 32, expected, expected)
-
-
-def test_network_options_are_checked() -> None:
-    with pytest.raises(ValueError, match="width must be at least 1, got 0"):
-        preact_resnet18(10, width=0)
 
 
 # Augmentation -----------------------------------------------------------------------------------
@@ -449,16 +429,37 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_epoch(
 # Mixing -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", mixable())
+def card_of(run: Path) -> dict[str, Any]:
+    return json.loads(next(run.glob("colours*.json")).read_text())
+
+
+@pytest.mark.parametrize("method", methods())
 def test_every_method_trains_and_stands_in_the_card(method: str, tmp_path: Path) -> None:
     data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
     assert train(data, run, "--epochs", "2", "--method", method) == 0
     assert all(0 < float(row["loss"]) < 10 for row in read_log(run))
-    card = json.loads((run / f"colours-preactresnet18-{method}.json").read_text())
+    assert (run / f"colours-preactresnet18-{method}.safetensors").is_file()
+    card = card_of(run)
     assert card["method"] == method
     mixing = card["recipe"]["mixing"]
-    assert (mixing["method"], mixing["pairing"], mixing["prob"]) == (method, "random", 1.0)
+    pairing = None if method in ("comixup", "manifold_mixup") else "random"
+    assert (mixing["method"], mixing["pairing"], mixing["prob"]) == (method, pairing, 1.0)
     assert mixing["alpha"] > 0
+    assert mixing["jsd"] == (12 if method == "augmix" else 0)
+    known = {"guided_sr": "spectral_residual", "manifold_mixup": None}
+    assert mixing["saliency"] == known.get(method, "gradient")
+
+
+@pytest.mark.parametrize("network", ["wrn16_8", "resnext29_4x24"])
+def test_every_network_trains_with_its_own_options(network: str, tmp_path: Path) -> None:
+    data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
+    small = ("--network", network, "--width", "1", "--per-class", "4", "--stem-stride", "2")
+    assert train(data, run, "--epochs", "1", *small) == 0
+    card = card_of(run)
+    assert card["architecture"] == {"name": network, "options": {"width": 1, "stem_stride": 2}}
+    loaded, rebuilt = checkpoint.read_checkpoint(next(run.glob("colours*.json")))
+    assert loaded == card
+    assert rebuilt.head.out_features == 3
 
 
 def test_a_run_without_a_method_says_so(tmp_path: Path) -> None:
@@ -474,6 +475,9 @@ def test_a_run_without_a_method_says_so(tmp_path: Path) -> None:
         ("--method", "puzzle_mix", "--alpha", "0.5"),
         ("--method", "guidedmixup", "--pairing", "greedy", "--mix-prob", "0.6", "--clean", "1"),
         ("--method", "cutmix", "--pairing", "improved", "--saliency", "spectral_residual"),
+        ("--method", "manifold_mixup", "--mix-prob", "0.7"),
+        ("--method", "augmix", "--jsd", "3"),
+        ("--method", "guided_aug"),
     ],
 )
 def test_a_stopped_mixing_run_resumes_bit_by_bit(
@@ -517,25 +521,103 @@ def test_half_is_half_the_epochs_at_twice_the_rate(tmp_path: Path) -> None:
     assert [row["size"] for row in read_log(run)] == ["16", "16", "20"]
 
 
-def test_the_clean_loss_is_added_with_its_weight() -> None:
+SCALE = ([0.5] * 3, [0.25] * 3)
+
+
+def loss_of(mixing: Mixing | None) -> float:
+    """Loss of one step of the same network on the same batch, with the same chance."""
+    torch.manual_seed(0)
     images = torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8)
-    labels = torch.arange(6) % 3
-    mean, std = [0.5] * 3, [0.25] * 3
+    network = preact_resnet18(3, width=4)
+    made = Recipe("preactresnet18", {}, (Stage(16, 1),), precision="fp32", mixing=mixing)
+    chance = torch.Generator().manual_seed(0)
+    objective = build_objective(made, Learner(network, network, 3, *SCALE), chance)
+    normalise = Normaliser.of(*SCALE, torch.device("cpu"))
+    work = Work(objective, build_optimiser(network, made), normalise, made, chance)
+    generator = torch.Generator().manual_seed(0)
+    return take_step(work, images, torch.arange(6) % 3, generator)[0].item()
 
-    def loss(mixing: Mixing | None) -> float:
-        torch.manual_seed(0)
-        network = preact_resnet18(3, width=4)
-        made = Recipe("preactresnet18", {}, (Stage(16, 1),), precision="fp32", mixing=mixing)
-        mix = build_mix(made, network, 3, mean, std)
-        if mix is not None:
-            mix.generator.manual_seed(0)
-        normalise = Normaliser.of(mean, std, torch.device("cpu"))
-        work = Work(network, build_optimiser(network, made), normalise, made, mix)
-        return take_step(work, images, labels, torch.Generator().manual_seed(0))[0].item()
 
-    clean, mixed = loss(None), loss(Mixing("cutmix"))
-    assert loss(Mixing("cutmix", clean=0.7)) == pytest.approx(mixed + 0.7 * clean, rel=1e-5)
+def test_the_clean_loss_is_added_with_its_weight() -> None:
+    clean, mixed = loss_of(None), loss_of(Mixing("cutmix"))
+    both = loss_of(Mixing("cutmix", clean=0.7))
+    assert both == pytest.approx(mixed + 0.7 * clean, rel=1e-5)
     assert mixed != pytest.approx(clean, rel=1e-3)
+
+
+def test_consistency_is_cross_entropy_and_divergence_of_three_views_in_one_pass() -> None:
+    images, labels = torch.rand(4, 3, 16, 16), torch.arange(4) % 3
+    network, passes = preact_resnet18(3, width=4), []
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        passes.append(x)
+        return network(x)
+
+    mix = Mix("augmix", num_classes=3, generator=torch.Generator().manual_seed(2))
+    outcome = ConsistencyLoss(forward, mix, 5.0, 0.0)(images, labels)
+    again = Mix("augmix", num_classes=3, generator=torch.Generator().manual_seed(2))
+    views = torch.cat((images, again(images, labels)[0], again(images, labels)[0]))
+    assert len(passes) == 1
+    assert torch.equal(passes[0], views)
+    assert not torch.equal(views[4:8], views[8:])
+    logits = network.train()(views)
+    clean = logits[:4]
+    expected = nn.functional.cross_entropy(clean, labels) + 5 * jensen_shannon(*logits.chunk(3))
+    torch.testing.assert_close(outcome.loss, expected)
+    assert torch.equal(outcome.hits(), (clean.argmax(1) == labels).sum())
+
+
+def test_the_divergence_is_that_of_scipy_and_nothing_between_equals() -> None:
+    logits = torch.randn(3, 6, 5, dtype=torch.float64)
+    chances = logits.softmax(2).numpy()
+    mean = chances.mean(0)
+    expected = entropy(mean, axis=1) - entropy(chances, axis=2).mean(0)
+    assert jensen_shannon(*logits).item() == pytest.approx(expected.mean(), rel=1e-6)
+    assert jensen_shannon(logits[0], logits[0], logits[0]).item() == pytest.approx(0, abs=1e-9)
+    sure = torch.tensor([[1e4, 0.0], [0.0, 1e4]])
+    assert jensen_shannon(sure, sure.flip(0)).item() == pytest.approx(np.log(2), rel=1e-5)
+
+
+def test_augmix_without_consistency_learns_from_its_mixes() -> None:
+    assert METHODS["augmix"].contract == "single"
+    with_views, alone, clean = (
+        loss_of(mixing) for mixing in (Mixing.of("augmix"), Mixing.of("augmix", jsd=0.0), None)
+    )
+    assert len({round(value, 4) for value in (with_views, alone, clean)}) == 3
+
+
+def test_manifold_mixup_learns_from_what_its_layers_make_of_mixed_features() -> None:
+    torch.manual_seed(0)
+    network = preact_resnet18(3, width=4)
+    images, labels = torch.rand(6, 3, 16, 16), torch.arange(6) % 3
+    made = Recipe("x", {}, (), label_smoothing=0.1, mixing=Mixing.of("manifold_mixup"))
+    learner = Learner(network, network, 3, *SCALE)
+    outcome = build_objective(made, learner, torch.Generator().manual_seed(5))(images, labels)
+    mix = MixInside(network, num_classes=3, generator=torch.Generator().manual_seed(5))
+    logits, soft = mix(images, labels)
+    expected = nn.functional.cross_entropy(logits, soft, label_smoothing=0.1)
+    torch.testing.assert_close(outcome.loss, expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("cutmix", "--jsd", "1"), "jsd asks views of one image to agree, and cutmix mixes sev"),
+        (("manifold_mixup", "--pairing", "greedy"), "pairing does not apply to manifold_mixup"),
+        (("manifold_mixup", "--jsd", "1"), "jsd does not apply to manifold_mixup"),
+        (("comixup", "--pairing", "greedy"), "comixup mixes a whole batch at once: pairing does"),
+        (("guided_sr", "--saliency", "gradient"), "saliency of guided_sr is spectral_residual"),
+        (("manifold_mixup", "--compile"), "--compile does not go with manifold_mixup"),
+    ],
+)
+def test_what_a_method_cannot_do_is_told_in_one_line(
+    words: tuple[str, ...], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_parquet(tmp_path / "colours")
+    assert train(data, tmp_path / "run", "--epochs", "1", "--method", *words) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
 
 
 def test_a_batch_that_cannot_be_mixed_stops_the_run(
@@ -714,6 +796,7 @@ def test_too_little_memory_is_told_before_decoding(
         (["--data", "x", "--out", "y", "--photo-crops", "2"], "must lie in [0, 1], got 2"),
         (["--data", "x", "--out", "y", "--photos", "z"], "--photos goes with --evaluate"),
         (["--data", "x", "--out", "y", "--clean", "1"], "--clean goes with --method"),
+        (["--data", "x", "--out", "y", "--jsd", "1"], "--jsd goes with --method"),
         (["--data", "x", "--out", "y", "--half"], "--half goes with --method"),
         (["--data", "x", "--out", "y", "--method", "mixup"], "--method: invalid choice: 'mixup'"),
         (["--data", "x", "--out", "y", "--alpha", "0"], "--alpha: must be positive, got 0"),

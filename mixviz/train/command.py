@@ -19,10 +19,9 @@ import safetensors
 import torch
 from tqdm import tqdm
 
-from mixviz.augment import RANDOM, SALIENCIES, mixable
+from mixviz.augment import SALIENCIES, mixable, mixable_inside
 from mixviz.core.pairing import PAIRING_SOLVERS
-from mixviz.methods import METHODS
-from mixviz.networks import NETWORKS
+from mixviz.networks import NETWORKS, default_options
 from mixviz.train.checkpoint import STATE, Card, read_checkpoint, read_state
 from mixviz.train.errors import DataError, TrainingError
 from mixviz.train.judge import Accuracy, Normaliser, measure, read_photos
@@ -30,7 +29,7 @@ from mixviz.train.recipe import PRECISIONS, Data, Mixing, Progress, Recipe, Run,
 from mixviz.train.sources import TORCHVISION, Source, decode_split, open_source
 
 FOLDER_FLAGS = ("--data", "--out", "--evaluate", "--photos")
-MIXING_FLAGS = ("pairing", "saliency", "alpha", "mix_prob", "clean", "half")
+MIXING_FLAGS = ("pairing", "saliency", "alpha", "mix_prob", "clean", "jsd", "half")
 
 
 class Interrupt(BaseException):
@@ -84,8 +83,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
     add = parser.add_argument_group("network").add_argument
     add("--network", choices=sorted(NETWORKS), default="preactresnet18")
-    add("--width", type=_at_least(int, 1), default=64, help="channels of the first stage (64)")
-    add("--stem-stride", type=_at_least(int, 1), default=1, help="2: a quarter of the work (1)")
+    add("--width", type=_at_least(int, 1), help="channels that all stages are multiples of")
+    add("--stem-stride", type=_at_least(int, 1), help="2: a quarter of the work (1)")
 
     add = parser.add_argument_group("recipe").add_argument
     add("--epochs", type=_at_least(int, 1), help="epochs, where --sizes names none (60)")
@@ -106,12 +105,18 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--seed", type=_at_least(int, 0), default=0, help="(0)")
 
     add = parser.add_argument_group("mixing").add_argument
-    add("--method", choices=mixable(), help="mix every batch so (without: nothing is mixed)")
+    add("--method", choices=methods(), help="mix every batch so (without: nothing is mixed)")
     add("--pairing", choices=tuple(PAIRING_SOLVERS), help="who is mixed with whom (random)")
     add("--saliency", choices=SALIENCIES, help="of the network in training, or of the picture")
     add("--alpha", type=_positive, help="λ comes from Beta(alpha, alpha) (the paper's)")
     add("--mix-prob", type=_part, metavar="P", help="share of the batches that are mixed (1)")
     add("--clean", type=_at_least(float, 0), help="weight of the loss on unmixed images (0)")
+    add(
+        "--jsd",
+        type=_at_least(float, 0),
+        metavar="WEIGHT",
+        help="weight of the agreement of three views of each image (12 with augmix, else 0)",
+    )
     add(
         "--half",
         action="store_true",
@@ -141,6 +146,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         for flag in MIXING_FLAGS:
             if getattr(options, flag) is not None:
                 parser.error(f"--{flag.replace('_', '-')} goes with --method")
+    if options.compile and options.method in mixable_inside():
+        parser.error(f"--compile does not go with {options.method}, which cuts the network open")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: no CUDA device here")
     return options
@@ -208,7 +215,7 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         peak_lr *= 2
     return Recipe(
         network=options.network,
-        options={"width": options.width, "stem_stride": options.stem_stride},
+        options=network_options(options),
         stages=stages,
         batch=options.batch,
         peak_lr=peak_lr,
@@ -226,14 +233,27 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 def _mixing(options: argparse.Namespace) -> Mixing | None:
     if options.method is None:
         return None
-    return Mixing(
-        method=options.method,
-        pairing=options.pairing or RANDOM,
-        saliency=options.saliency or SALIENCIES[0],
-        alpha=options.alpha or METHODS[options.method].alpha,
-        prob=1.0 if options.mix_prob is None else options.mix_prob,
-        clean=options.clean or 0.0,
+    return Mixing.of(
+        options.method,
+        options.pairing,
+        options.saliency,
+        options.alpha,
+        options.mix_prob,
+        options.clean,
+        options.jsd,
     )
+
+
+def methods() -> tuple[str, ...]:
+    """The names that ``--method`` takes."""
+    return (*mixable(), *mixable_inside())
+
+
+def network_options(options: argparse.Namespace) -> dict[str, int]:
+    """The options of ``--network``, its own defaults where nothing was asked for."""
+    usual = default_options(options.network)
+    asked = {name: getattr(options, name) for name in usual}
+    return usual | {name: value for name, value in asked.items() if value is not None}
 
 
 def read_stages(sizes: str, epochs: int | None) -> tuple[Stage, ...]:

@@ -15,18 +15,18 @@ from pathlib import Path
 import torch
 from torch import Generator
 
-from mixviz.augment import RANDOM, SALIENCIES, mixable
 from mixviz.networks import NETWORKS
-from mixviz.train.command import pick_device
+from mixviz.train.command import methods, network_options, pick_device
 from mixviz.train.errors import DataError, TrainingError
 from mixviz.train.judge import Normaliser
 from mixviz.train.recipe import (
     PRECISIONS,
+    Learner,
     Mixing,
     Recipe,
     Stage,
     Work,
-    build_mix,
+    build_objective,
     build_optimiser,
     place,
     take,
@@ -44,12 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print a table; returns the exit code."""
     options = _parse(arguments)
     try:
-        rows = [_read_row(text) for text in options.rows or mixable()]
+        rows = [_read_row(text) for text in options.rows or methods()]
         seconds = measure_steps(options, [None, *rows])
     except (DataError, TrainingError) as error:
         sys.stderr.write(f"mixviz.train.overhead: {error}\n")
         return 2
-    names = ["vanilla", *(options.rows or mixable())]
+    names = ["vanilla", *(options.rows or methods())]
     sys.stdout.write(
         f"{'method:pairing:saliency':40} median ms  mean ms  overhead: of medians, means\n"
     )
@@ -80,23 +80,20 @@ def measure_steps(options: argparse.Namespace, rows: Sequence[Mixing | None]) ->
     works = []
     for row in rows:
         torch.manual_seed(0)
-        network = NETWORKS["preactresnet18"](
-            num_classes=classes, width=options.width, stem_stride=options.stem_stride
-        )
+        network = NETWORKS[options.network](num_classes=classes, **network_options(options))
         network = network.to(device).to(memory_format=torch.channels_last)
         recipe = Recipe(
-            "preactresnet18",
+            options.network,
             {},
             (Stage(options.size, 1),),
             peak_lr=0.01,
             precision=options.precision,
             mixing=row,
         )
-        mix = build_mix(recipe, network, classes, mean, std)
-        if mix is not None:
-            mix.generator.manual_seed(0)
+        chance = Generator().manual_seed(0)
+        objective = build_objective(recipe, Learner(network, network, classes, mean, std), chance)
         normalise = Normaliser.of(mean, std, device)
-        works.append(Work(network, build_optimiser(network, recipe), normalise, recipe, mix))
+        works.append(Work(objective, build_optimiser(network, recipe), normalise, recipe, chance))
     generator, order = Generator(device).manual_seed(0), Generator().manual_seed(0)
     seconds: list[list[float]] = [[] for _ in rows]
     for turn in range(ROUNDS + 1):
@@ -122,7 +119,7 @@ def _read_row(text: str) -> Mixing:
     method, pairing, saliency = (*text.split(":"), "", "")[:3]
     if text.count(":") > 2:
         raise DataError(f"a row reads method:pairing:saliency, got {text!r}")
-    return Mixing(method, pairing or RANDOM, saliency or SALIENCIES[0])
+    return Mixing.of(method, pairing or None, saliency or None)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -137,8 +134,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--steps", type=int, default=200, help="of each row (200)")
     add("--batch", type=int, default=64, help="images a step (64)")
     add("--size", type=int, default=64, help="side of the images (64)")
-    add("--width", type=int, default=64, help="channels of the first stage (64)")
-    add("--stem-stride", type=int, default=1, help="(1)")
+    add("--network", choices=sorted(NETWORKS), default="preactresnet18")
+    add("--width", type=int, help="as for mixviz.train")
+    add("--stem-stride", type=int, help="as for mixviz.train")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--precision", choices=PRECISIONS, default="bf16", help="of the forward pass (bf16)")
     return parser.parse_args(arguments)

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate
+from torch.nn.functional import interpolate
 from tqdm import tqdm
 
-from mixviz.augment import Mix
+from mixviz.augment import Mix, MixInside, defaults, mixable_inside
 from mixviz.networks import NETWORKS
 from mixviz.train.augment import draw, show_windows, vary_colours
 from mixviz.train.checkpoint import (
@@ -27,12 +27,23 @@ from mixviz.train.checkpoint import (
 )
 from mixviz.train.errors import DataError, TrainingError
 from mixviz.train.judge import Accuracy, Normaliser, measure
+from mixviz.train.objective import (
+    CleanLoss,
+    ConsistencyLoss,
+    Forward,
+    LabelLoss,
+    Objective,
+    as_it_is,
+    to_mixes,
+)
 from mixviz.train.sources import ImageSet
 
 PRECISIONS = ("bf16", "fp32")
 STEPS_BETWEEN_LOOKS = 50
 MIXING = 1 << 40
 """Added to an epoch's seed for what mixing draws, so that it is another stream."""
+JSD_WEIGHTS = {"augmix": 12.0}
+"""Weights of the consistency that papers train with, by method (Hendrycks et al., Section 4)."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +56,53 @@ class Stage:
 
 @dataclass(frozen=True)
 class Mixing:
-    """How batches are mixed; `clean` is λ_clean, the rest as `mixviz.augment.Mix` has it.
+    """How batches are mixed; None where a setting does not apply to the method.
 
-    λ_clean is the weight of the loss on the batch before it was mixed, at the cost of another
-    forward and backward pass.
+    Attributes:
+        method: as `mixviz.augment.Mix` or `MixInside` has it, and so pairing to prob.
+        clean: λ_clean, the weight of the loss on the batch before it was mixed, at the cost of
+            another forward and backward pass.
+        jsd: weight of the Jensen-Shannon divergence between an image and two mixes of it, for
+            methods that change one image alone; without it they train on their mixes.
     """
 
     method: str
-    pairing: str = "random"
-    saliency: str = "gradient"
+    pairing: str | None = None
+    saliency: str | None = None
     alpha: float | None = None
     prob: float = 1.0
     clean: float = 0.0
+    jsd: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        pairing: str | None = None,
+        saliency: str | None = None,
+        alpha: float | None = None,
+        prob: float | None = None,
+        clean: float | None = None,
+        jsd: float | None = None,
+    ) -> "Mixing":
+        """Fill what was not asked for with what the method does by itself.
+
+        Raises:
+            DataError: the method cannot be trained with.
+        """
+        try:
+            usual = defaults(method)
+        except ValueError as error:
+            raise DataError(str(error)) from error
+        return cls(
+            method,
+            usual.pairing if pairing is None else pairing,
+            usual.saliency if saliency is None else saliency,
+            usual.alpha if alpha is None else alpha,
+            1.0 if prob is None else prob,
+            0.0 if clean is None else clean,
+            JSD_WEIGHTS.get(method, 0.0) if jsd is None else jsd,
+        )
 
 
 @dataclass(frozen=True)
@@ -117,13 +163,28 @@ class Run:
 
 @dataclass(frozen=True)
 class Work:
-    """What a training step works on and with; `mix` is None where nothing is mixed."""
+    """What a training step works on and with; `chance` is where mixing draws from."""
 
-    forward: Callable[[Tensor], Tensor]
+    objective: Objective
     optimiser: torch.optim.SGD
     normalise: Normaliser
     recipe: Recipe
-    mix: Mix | None
+    chance: Generator
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network in training, `forward` the same one compiled or not, and what its images are.
+
+    Attributes:
+        mean, std: what images are normalised with, of values in [0, 1].
+    """
+
+    network: nn.Module
+    forward: Forward
+    classes: int
+    mean: list[float]
+    std: list[float]
 
 
 @dataclass(frozen=True)
@@ -228,8 +289,9 @@ def fit(
     train, val = place(data.train, device), place(data.val, device)
     mean, std = statistics(train.images)
     normalise = Normaliser.of(mean, std, device)
-    mix = build_mix(recipe, network, classes, mean, std)
-    work = Work(forward, optimiser, normalise, recipe, mix)
+    chance = Generator()
+    objective = build_objective(recipe, Learner(network, forward, classes, mean, std), chance)
+    work = Work(objective, optimiser, normalise, recipe, chance)
     batch = min(recipe.batch, len(train))
     steps = len(train) // batch
     remaining = (recipe.epochs - len(history)) * steps
@@ -283,33 +345,60 @@ def build_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     return torch.optim.SGD(groups, recipe.peak_lr, momentum=recipe.momentum, nesterov=True)
 
 
-def build_mix(
-    recipe: Recipe, network: nn.Module, classes: int, mean: list[float], std: list[float]
-) -> Mix | None:
-    """The mixing of a recipe, guided by the network in training, or None where it has none.
+def build_objective(recipe: Recipe, learner: Learner, chance: Generator) -> Objective:
+    """What a recipe lowers; the network in training guides its mixing, which draws from `chance`.
 
     Raises:
         DataError: the method cannot be used so.
     """
-    if recipe.mixing is None:
-        return None
     mixing = recipe.mixing
+    plain = LabelLoss(as_it_is(learner.forward), recipe.label_smoothing)
+    if mixing is None:
+        return plain
+    build = _lower_inside if mixing.method in mixable_inside() else _lower_mixes
     try:
-        return Mix(
-            mixing.method,
-            num_classes=classes,
-            classifier=network,
-            pairing=mixing.pairing,
-            saliency=mixing.saliency,
-            alpha=mixing.alpha,
-            prob=mixing.prob,
-            mean=mean,
-            std=std,
-            precision=torch.bfloat16 if recipe.precision == "bf16" else torch.float32,
-            generator=Generator(),
-        )
+        mixed = build(mixing, recipe, learner, chance)
     except ValueError as error:
         raise DataError(str(error)) from error
+    return CleanLoss(mixed, plain, mixing.clean) if mixing.clean else mixed
+
+
+def _lower_mixes(mixing: Mixing, recipe: Recipe, learner: Learner, chance: Generator) -> Objective:
+    mix = Mix(
+        mixing.method,
+        num_classes=learner.classes,
+        classifier=learner.network,
+        pairing=mixing.pairing,
+        saliency=mixing.saliency,
+        alpha=mixing.alpha,
+        prob=mixing.prob,
+        mean=learner.mean,
+        std=learner.std,
+        precision=torch.bfloat16 if recipe.precision == "bf16" else torch.float32,
+        generator=chance,
+    )
+    if not mixing.jsd:
+        return LabelLoss(to_mixes(learner.forward, mix), recipe.label_smoothing)
+    if mix.method.contract != "single":
+        raise ValueError(
+            f"jsd asks views of one image to agree, and {mixing.method} mixes several images"
+        )
+    return ConsistencyLoss(learner.forward, mix, mixing.jsd, recipe.label_smoothing)
+
+
+def _lower_inside(mixing: Mixing, recipe: Recipe, learner: Learner, chance: Generator) -> Objective:
+    for name in ("pairing", "saliency", "jsd"):
+        if getattr(mixing, name):
+            raise ValueError(f"{name} does not apply to {mixing.method}: it mixes inside a network")
+    mix = MixInside(
+        learner.network,
+        num_classes=learner.classes,
+        method=mixing.method,
+        alpha=mixing.alpha,
+        prob=mixing.prob,
+        generator=chance,
+    )
+    return LabelLoss(mix, recipe.label_smoothing)
 
 
 def take_step(
@@ -325,33 +414,17 @@ def take_step(
     varied = show_windows(images.float(), draws)
     if recipe.jitter:
         varied = vary_colours(varied, draws)
-    clean = mixed = work.normalise(varied)
-    targets = labels
-    if work.mix is not None:
-        try:
-            mixed, targets = work.mix(clean, labels)
-        except ValueError as error:
-            raise TrainingError(f"{work.mix.method.slug}: {error}") from error
-        mixed = mixed.contiguous(memory_format=torch.channels_last)
-    logits = _forward(work, mixed)
-    loss = cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
-    if recipe.mixing is not None and recipe.mixing.clean:
-        unmixed = _forward(work, clean)
-        loss = loss + recipe.mixing.clean * cross_entropy(
-            unmixed, labels, label_smoothing=recipe.label_smoothing
-        )
+    normalised = work.normalise(varied)
+    try:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            outcome = work.objective(normalised, labels)
+    except ValueError as error:
+        name = recipe.network if recipe.mixing is None else recipe.mixing.method
+        raise TrainingError(f"{name}: {error}") from error
     work.optimiser.zero_grad()
-    torch.autograd.backward(loss)
+    torch.autograd.backward(outcome.loss)
     work.optimiser.step()
-    heaviest = targets if targets.ndim == 1 else targets.argmax(1)
-    return loss.detach(), (logits.detach().argmax(1) == heaviest).sum()
-
-
-def _forward(work: Work, images: Tensor) -> Tensor:
-    with torch.autocast(
-        images.device.type, torch.bfloat16, enabled=work.recipe.precision == "bf16"
-    ):
-        return work.forward(images).float()
+    return outcome.loss.detach(), outcome.hits()
 
 
 def _train_epoch(
@@ -362,8 +435,7 @@ def _train_epoch(
     seed = recipe.seed * 1_000_003 + epoch
     torch.manual_seed(seed)
     generator = Generator(device).manual_seed(seed)
-    if work.mix is not None:
-        work.mix.generator.manual_seed(seed + MIXING)
+    work.chance.manual_seed(seed + MIXING)
     order = torch.randperm(len(data), generator=Generator().manual_seed(seed))
     order = order.to(data.images.device)
     losses = torch.zeros((), device=device)

@@ -221,7 +221,7 @@ def _ask_own() -> None:
     )
     st.selectbox("Architecture", list(zoo.ARCHITECTURES), key="own-architecture")
     st.number_input("Input size in pixels", 16, 512, 64, key="own-size")
-    st.number_input("Stride of the stem (PreActResNet)", 1, 2, 1, key="own-stride")
+    st.number_input("Stride of the stem (networks trained here)", 1, 2, 1, key="own-stride")
     st.text_area("Class names, one a line; none numbers them", key="own-names")
     turn = st.session_state.setdefault("weights-turn", 0)
     st.file_uploader(

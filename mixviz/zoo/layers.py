@@ -15,19 +15,27 @@ from torch.nn.functional import interpolate
 
 from mixviz.core.blocks import check_finite
 from mixviz.core.saliency import resize
-from mixviz.networks import PreActResNet
+from mixviz.networks import NETWORKS, SmallNetwork
 from mixviz.zoo.classifier import Classifier
 
 Piece = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class _Pieces:
+class Pieces:
     """A network cut open: stages, one after the other, what finishes the last map, the head."""
 
     stages: tuple[Piece, ...]
     finish: Piece
     head: Piece
+
+    def before(self, layer: int, x: Tensor) -> Tensor:
+        """Return what leaves a layer; 0 is the input of the network."""
+        return _run(self.stages[:layer], x)
+
+    def after(self, layer: int, features: Tensor) -> Tensor:
+        """Return the logits, from what left a layer."""
+        return _run((*self.stages[layer:], self.finish, self.head), features)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +61,7 @@ def layer_names(classifier: Classifier) -> tuple[str, ...]:
     Raises:
         ValueError: for a network that is not one of the zoo's architectures.
     """
-    stages = range(1, len(_cut_open(classifier).stages) + 1)
+    stages = range(1, len(_cut(classifier).stages) + 1)
     return ("input", *(f"stage {stage}" for stage in stages))
 
 
@@ -71,10 +79,10 @@ def features_at(
         ValueError: for a layer that the classifier does not have, or images that are not finite.
     """
     check_finite("x", x)
-    stages = _cut_open(classifier).stages
-    _check_layer(classifier, layer, len(stages))
+    pieces = _cut(classifier)
+    _check_layer(classifier, layer, len(pieces.stages))
     features = (resize(x, classifier.input_size) - classifier.mean) / classifier.std
-    return _run(stages[:layer], features)
+    return pieces.before(layer, features)
 
 
 def logits_from(
@@ -87,9 +95,9 @@ def logits_from(
             finite.
     """
     check_finite("features", features)
-    pieces = _cut_open(classifier)
+    pieces = _cut(classifier)
     _check_layer(classifier, layer, len(pieces.stages))
-    return _run((*pieces.stages[layer:], pieces.finish, pieces.head), features)
+    return pieces.after(layer, features)
 
 
 def last_maps(
@@ -112,7 +120,7 @@ def last_maps(
     Raises:
         ValueError: when images or logits are not finite, or a label is not one of the classes.
     """
-    pieces = _cut_open(classifier)
+    pieces = _cut(classifier)
     with torch.no_grad():
         features = pieces.finish(features_at(classifier, len(pieces.stages), x))
     with torch.enable_grad():
@@ -152,21 +160,29 @@ def _run(pieces: Sequence[Piece], x: Tensor) -> Tensor:
     return x
 
 
-def _cut_open(classifier: Classifier) -> _Pieces:
-    network = classifier.network
-    if isinstance(network, PreActResNet):
+def _cut(classifier: Classifier) -> Pieces:
+    try:
+        return cut_open(classifier.network)
+    except ValueError as error:
+        raise ValueError(f"{classifier.slug}: {error}") from error
+
+
+def cut_open(network: nn.Module) -> Pieces:
+    """Cut a network into its stages; they share its weights, and its mode.
+
+    Raises:
+        ValueError: for a network that is neither of `mixviz.networks` nor one of torchvision's
+            that the zoo knows.
+    """
+    if isinstance(network, SmallNetwork):
         stem, *rest = network.stages
-        return _Pieces(
-            (nn.Sequential(network.stem, stem), *rest),
-            lambda x: network.norm(x).relu(),
-            lambda x: network.head(x.mean(dim=(2, 3))),
-        )
+        return Pieces((nn.Sequential(network.stem, stem), *rest), network.finish, network.classify)
     # Whoever built another network has already paid for this import.
     from torchvision.models import ConvNeXt, EfficientNet, MobileNetV3, ResNet
 
     if isinstance(network, ResNet):
         stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
-        return _Pieces(
+        return Pieces(
             (
                 nn.Sequential(stem, network.layer1),
                 network.layer2,
@@ -177,20 +193,20 @@ def _cut_open(classifier: Classifier) -> _Pieces:
             lambda x: network.fc(network.avgpool(x).flatten(1)),
         )
     if isinstance(network, ConvNeXt):
-        return _Pieces(
+        return Pieces(
             _stages(network.features),
             nn.Identity(),
             lambda x: network.classifier(network.avgpool(x)),
         )
     if isinstance(network, (EfficientNet, MobileNetV3)):
-        return _Pieces(
+        return Pieces(
             _stages(network.features),
             nn.Identity(),
             lambda x: network.classifier(network.avgpool(x).flatten(1)),
         )
     raise ValueError(
-        f"{classifier.slug}: the layers of {type(network).__name__} are not known; "
-        "PreActResNet, ResNet, ConvNeXt, EfficientNet and MobileNetV3 are"
+        f"the layers of {type(network).__name__} are not known; those of "
+        f"{', '.join(NETWORKS)}, ResNet, ConvNeXt, EfficientNet and MobileNetV3 are"
     )
 
 
