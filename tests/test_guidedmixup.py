@@ -15,7 +15,7 @@ from mixviz.core.saliency import gaussian_blur, spectral_residual
 from mixviz.core.types import Pair
 from mixviz.methods import METHODS
 from mixviz.methods.base import FLAGS
-from mixviz.methods.guidedmixup import METHOD, GuidedMixupParams, mix
+from mixviz.methods.guidedmixup import METHOD, GuidedMixupParams, blur, mix, mix_blurred
 
 seeds = st.integers(0, 2**16)
 few = settings(max_examples=20, deadline=None, derandomize=True, phases=[Phase.generate])
@@ -184,3 +184,14 @@ def test_it_is_on_the_menu():
     assert METHODS["guidedmixup"] is METHOD
     assert METHOD.contract == "independent"
     assert METHOD.opening(8) == GuidedMixupParams()
+
+
+@pytest.mark.parametrize("kernel", [1, 7])
+def test_maps_blurred_once_for_a_batch_mix_as_those_blurred_for_a_pair(kernel):
+    pair, params = make_pair(batch=3), GuidedMixupParams(blur_kernel=kernel)
+    partner = torch.tensor([2, 0, 1])
+    batch = blur("saliency", pair.s0, params)
+    both = Pair(pair.x0, pair.x0[partner], pair.s0, pair.s0[partner])
+    expected, found = mix(both, params), mix_blurred(both, batch, batch[partner])
+    for name in ("mixed", "mask", "weights", "blurred_0", "blurred_1"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name

@@ -11,8 +11,7 @@ from mixviz.bench.solvers import smooth_saliency
 from mixviz.core.pairing import pair_by_distance, pair_distances
 from mixviz.core.saliency import spectral_residual
 from mixviz.core.types import Pair
-from mixviz.methods import METHODS
-from mixviz.methods.guidedmixup import GuidedMixupParams, blur
+from mixviz.methods.guidedmixup import GuidedMixupParams, blur, mix_blurred
 
 
 def pairings(
@@ -55,7 +54,7 @@ def _pairings(counts: Sequence[int], sizes: Sequence[int], repeats: int) -> Tabl
 def _step(batch: int, size: int, repeats: int) -> Table:
     """Time saliency, blur, pairing and mix of a batch of pictures one after the other."""
     images = torch.rand((batch, 3, size, size), generator=torch.Generator().manual_seed(0))
-    method, params = METHODS["guidedmixup"], GuidedMixupParams()
+    params = GuidedMixupParams()
     parts = ("saliency", "blur", "pairing", "mix", "all")
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for turn in range(repeats + 1):
@@ -66,12 +65,10 @@ def _step(batch: int, size: int, repeats: int) -> Table:
         at.append(time.perf_counter())
         partner = pair_by_distance(pair_distances(blurred), "greedy").partner
         at.append(time.perf_counter())
-        # Already blurred, the maps of the batch serve source and target alike. The mix is kept
-        # until the next, as a training step keeps it.
-        kept = method.mix(
-            Pair(images, images[partner], blurred, blurred[partner]),
-            GuidedMixupParams(blur_kernel=1),
-        )
+        # The blurred maps of the batch serve source and target alike. The mix is kept until the
+        # next, as a training step keeps it.
+        maps = blurred, blurred[partner]
+        kept = mix_blurred(Pair(images, images[partner], *maps), *maps)
         at.append(time.perf_counter())
         del saliency, blurred
         if turn and len(kept.mixed):

@@ -111,9 +111,20 @@ def mix(pair: Pair, params: GuidedMixupParams) -> GuidedMixupTrace:
         ValueError: for NaN or infinite inputs, negative saliency, or a kernel larger than the
             picture.
     """
+    z0, z1 = blur("s0", pair.s0, params), blur("s1", pair.s1, params)
+    return mix_blurred(pair, z0, z1)
+
+
+def mix_blurred(
+    pair: Pair, z0: Float[Tensor, "b h w"], z1: Float[Tensor, "b h w"]
+) -> GuidedMixupTrace:
+    """Mix as `mix` does, with maps as `blur` returns them: a batch blurs each map once.
+
+    Raises:
+        ValueError: for NaN or infinite images.
+    """
     check_finite("x0", pair.x0)
     check_finite("x1", pair.x1)
-    z0, z1 = blur("s0", pair.s0, params), blur("s1", pair.s1, params)
     both = z0 + z1
     nothing = both.amin((1, 2)) == 0
     share = z1 / both
