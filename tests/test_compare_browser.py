@@ -166,6 +166,20 @@ def test_another_lambda_stops_the_search_and_mixes_anew(visit):
     expect(tile(visit, "input_mixup")).to_contain_text("B 64")
 
 
+def test_no_key_of_a_hasty_hand_is_lost(visit):
+    """A key may leave the browser before it has heard which URL the last one made."""
+    open_page(visit, "?seed=5&lam=0.2")
+    visit.settle()
+    slider = visit.widget("compare-lam").locator("input[type=range]")
+    slider.focus()
+    for _ in range(5):
+        visit.page.keyboard.press("ArrowRight")
+        visit.page.wait_for_timeout(50)
+    visit.expect_url(lam="0.3")
+    expect(visit.page.locator("[data-compare]")).to_contain_text("λ = 0.30")
+    expect(visit.widget("compare-lam")).to_contain_text("0.30")
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1440, "dark")])
 def test_it_fits_the_window_in_both_themes(browser, address, width, scheme):
     visit = Visit(browser.new_context(), address, width, scheme)

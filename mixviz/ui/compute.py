@@ -136,7 +136,7 @@ MAPS, CHOICES, LOGITS = Counted(64), Counted(32), Counted(512)
 # which takes LONG and says nothing of the method: it is timed again.
 _LOADED: set[str] = set()
 LONG = 0.1  # seconds
-_CLASSIFIERS: LRUCache[str, zoo.Classifier] = LRUCache(2)
+_CLASSIFIERS: LRUCache[str, zoo.Classifier] = LRUCache(8)  # all bundled ones at once
 
 
 @st.cache_resource(show_spinner=False)

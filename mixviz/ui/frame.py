@@ -14,6 +14,7 @@ GUIDED_MIXUP = "pages/2_GuidedMixup.py"
 R_MIX = "pages/3_R_Mix.py"
 COMPARE = "pages/4_Compare.py"
 FIGURE_2 = "pages/5_Figure_2.py"
+JUDGE = "pages/6_Train_and_judge.py"
 PAGES = {
     HOME: "Mix",
     PUZZLE_MIX: "Puzzle Mix",
@@ -21,6 +22,7 @@ PAGES = {
     R_MIX: "R-Mix",
     COMPARE: "Compare",
     FIGURE_2: "Figure 2",
+    JUDGE: "Train & judge",
 }
 
 STYLE = """
@@ -41,7 +43,8 @@ STYLE = """
 :is([data-testid="stSidebar"], .st-key-joint-knobs) [class*="-paper"] button {
   min-height: 1.3rem; padding: 0;
   font-size: .875rem}
-@media (max-width: 640px) {.st-key-nav {padding-left: 2.75rem}}
+@media (max-width: 640px) {.st-key-nav {padding: 0 2.5rem 0 2.75rem; gap: 0 .25rem}
+  .st-key-nav a {padding: .1rem .35rem}}
 [data-testid="stSidebar"] [data-testid="stExpander"] [data-testid="stButtonGroup"] button {
   padding: 0 .55rem; min-width: 0}
 .mv-thumb {border: 3px solid #0072B2; border-radius: 4px; padding: 2px; position: relative}

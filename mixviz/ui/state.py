@@ -5,6 +5,7 @@ which forgets a widget that is not on the page. The URL carries what differs fro
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +14,8 @@ from typing import Any
 import streamlit as st
 
 from mixviz.spec import Choice, Knob, Params, Switch, notes, validate
+
+ECHO = 2.0  # seconds within which the browser may still name a URL that has been replaced
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,12 @@ def _shorten(text: str) -> str:
 
 def is_new_url(page: str) -> bool:
     """Say whether the URL is not the one this page wrote last."""
-    return st.session_state.get("url") != (page, dict(st.query_params))
+    now = (page, dict(st.query_params))
+    if st.session_state.get("url") == now:
+        return False
+    # A quick second key leaves the browser before it has heard what the first one wrote.
+    recent: list[tuple[float, object]] = st.session_state.get("urls", [])
+    return not any(url == now and time.monotonic() - when < ECHO for when, url in recent)
 
 
 def take(page: str, fields: Sequence[Field]) -> None:
@@ -247,7 +255,11 @@ def write_url(page: str, fields: Sequence[Field]) -> None:
     query = changed(fields)
     if dict(st.query_params) != query:
         st.query_params.from_dict(query)
+    before = st.session_state.get("url")
     st.session_state["url"] = (page, query)
+    if before is not None and before != (page, query):
+        recent = [*st.session_state.get("urls", []), (time.monotonic(), before)]
+        st.session_state["urls"] = recent[-16:]
 
 
 def reset(fields: Sequence[Field]) -> None:
