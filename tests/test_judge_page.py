@@ -301,8 +301,25 @@ def test_a_corruption_is_shown_at_five_severities():
     pictures = [part.split('"')[1] for part in body.split("<img ")[1:]]
     assert len(set(pictures)) == 6
     assert body.count("mv-cell") == 6 * 2
+
+
+def test_without_a_report_the_page_says_how_to_make_one(monkeypatch):
+    monkeypatch.setattr(verdicts, "_files", list)
+    app = open_page(section="corrupted", who=TWO, corruption="contrast")
     assert any("No report" in info.value for info in app.info)
     assert any("mixviz.evaluate" in code.value for code in app.code)
+
+
+def test_the_reports_of_the_repository_are_of_its_classifiers():
+    known = candidates.candidates()
+    found = verdicts.reported([one for one in known.values() if "thin" in one.slug])
+    assert len(found) == 5
+    assert all(set(one.percent) > {"ECE", "FGSM 4/255", "corrupted"} for one in found.values())
+
+
+def test_the_card_s_accuracy_stands_before_that_of_a_report_on_fewer_pictures():
+    app = open_page(section="judged", who=TWO)
+    assert "42.42" in table(app, "judged")
 
 
 def test_a_report_fills_table_heat_map_and_reliability(runs):

@@ -279,9 +279,9 @@ def show(who: Sequence[Candidate], look: Look) -> None:
     ]
     values: list[list[float | None]] = []
     for one in who:
-        measured = {**told[one.slug].errors}
-        if one.slug in found:
-            measured |= found[one.slug].percent
+        # The card comes from all validation pictures, a report often from some.
+        report = found[one.slug].percent if one.slug in found else {}
+        measured = {**report, **told[one.slug].errors}
         values.append([measured.get(name) for name in headings])
     lines = []
     for one, row in zip(who, values, strict=True):
@@ -299,10 +299,10 @@ def show(who: Sequence[Candidate], look: Look) -> None:
     heads = ["Classifier", "Mixed by", "Network", "Epochs", "Training", *headings, "Pictures"]
     st.html(table(heads, lines, "judged", best))
     st.caption(
-        "Top-1 and top-5 are those of the card where no report says more. FGSM and PGD: error "
-        "under an attack of that ε; ECE: expected calibration error; corrupted: mean error over "
-        "19 corruptions at 5 severities. The best of each column stands out; one run each, "
-        "seeds are not averaged."
+        "Top-1 and top-5 are the card’s, on all validation pictures; the rest is measured on as "
+        "many as the last column says. FGSM and PGD: error under an attack of that ε; ECE: "
+        "expected calibration error; corrupted: mean error over 19 corruptions at 5 severities. "
+        "The best of each column stands out; one run each, seeds are not averaged."
     )
     if not found:
         say_command("attacks, calibration or corruptions")
