@@ -4,8 +4,10 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from browser import PICTURE, Visit, launch, serve
 from playwright.sync_api import expect
+from safetensors.torch import save
 
 PAGE = "/R_Mix"
 SEARCH = 120_000  # ms that a search may take on a busy machine
@@ -228,3 +230,30 @@ def test_it_fits_the_window_in_both_themes(browser, address, width, scheme):
             assert box["x"] + box["width"] <= width
     assert not visit.complaints
     visit.page.context.close()
+
+
+def test_a_loaded_policy_chooses_here_and_on_compare(visit):
+    rng = torch.Generator().manual_seed(3)
+    shapes = {
+        "mlp_extractor.policy_net.0": (8, 264),
+        "mlp_extractor.policy_net.2": (8, 8),
+        "action_net": (10, 8),
+    }
+    weights = {}
+    for name, shape in shapes.items():
+        weights[f"{name}.weight"] = torch.randn(shape, generator=rng)
+        weights[f"{name}.bias"] = torch.randn(shape[:1], generator=rng)
+    open_page(visit)
+    visit.unfold("A trained policy")
+    visit.upload("policy", ("bad.safetensors", "application/octet-stream", b"nothing"))
+    expect(visit.notices()).to_contain_text("truncated", timeout=PICTURE)
+    visit.unfold("A trained policy")
+    visit.upload("policy", ("policy.safetensors", "application/octet-stream", save(weights)))
+    said = visit.page.get_by_text(re.compile(r"The loaded policy chooses q₀ [\d.]+ and q₁"))
+    expect(said).to_be_visible(timeout=PICTURE)
+    q0, q1 = re.findall(r"q[₀₁] ([\d.]+\d)", said.inner_text())
+    visit.widget("policy-adopt").get_by_role("button").click()
+    visit.expect_url(q0=f"{float(q0):g}", q1=f"{float(q1):g}", num_patches="8")
+    visit.page.get_by_role("link", name="Compare", exact=True).click()
+    tile = visit.page.locator('.tile[data-slug="rl_mix"]')
+    expect(tile).to_contain_text(f"policy: q₀ {q0}, q₁ {q1}", timeout=60_000)

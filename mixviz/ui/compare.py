@@ -207,6 +207,9 @@ def _words(row: Row) -> str:
     place = row.place
     if row.trace is not None and row.trace.inside is not None:
         return f"inside, after stage {row.trace.inside[0]}"
+    if place.chosen is not None:
+        q0, q1 = (float(q[0]) for q in place.chosen)
+        return f"policy: q₀ {q0:.2f}, q₁ {q1:.2f}"
     choice = compute.CHOICES.get((place.look, place.variant.method.slug, place.params, place.stamp))
     if choice is not None:
         return f"search: q₀ {float(choice.q0[0]):.2f}, q₁ {float(choice.q1[0]):.2f}"

@@ -347,17 +347,21 @@ def complete(
     own: Mapping[str, zoo.Classifier],
     poll: Callable[[], None] = yield_to_newer_run,
     stamp: Hashable = None,
+    chosen: tuple[Tensor, Tensor] | None = None,
 ) -> Pair | None:
     """Add to a pair what else a method needs: activation maps, feature maps, percentiles.
 
-    None while the percentiles of RL-Mix have not been searched for; see `search`.
+    None while the percentiles of RL-Mix have neither been `chosen` by a policy nor searched for;
+    see `search`.
 
     Raises:
         ValueError: when the classifier has no such layer.
     """
     needs = set(METHODS[slug].needs)
     found: dict[str, Tensor] = {}
-    if needs & {"q0", "q1"}:
+    if needs & {"q0", "q1"} and chosen is not None:
+        found |= {"q0": chosen[0], "q1": chosen[1]}
+    elif needs & {"q0", "q1"}:
         choice: PercentileChoice | None = CHOICES.get((look, slug, params, stamp))
         if choice is None:
             return None

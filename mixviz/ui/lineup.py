@@ -12,7 +12,7 @@ from mixviz.core.types import Pair
 from mixviz.methods.base import MixTrace
 from mixviz.methods.variants import VARIANTS, Variant, as_they_are
 from mixviz.spec import Params
-from mixviz.ui import classifier, compute
+from mixviz.ui import agent, classifier, compute
 from mixviz.ui.compute import UNCHANGED, Inputs, Look
 from mixviz.ui.workbench import Bench
 
@@ -28,6 +28,7 @@ class Place:
         params: its parameters.
         stamp: names what became of the pictures first, None for nothing.
         pair: the pictures and what guides the mix.
+        chosen: the percentiles that a loaded policy chose, where the method asks for any.
     """
 
     variant: Variant
@@ -35,6 +36,7 @@ class Place:
     params: Params
     stamp: Hashable
     pair: Pair
+    chosen: tuple[Tensor, Tensor] | None = None
 
     @property
     def key(self) -> Memory:
@@ -64,14 +66,18 @@ def place(variant: Variant, bench: Bench, lam: float, seed: int, block: int) -> 
     seen = compute.look_at(
         look, variant.method.slug, params, bench.held, classifier.own(), inputs=inputs
     )
-    return Place(variant, look, params, inputs.stamp, seen.pair)
+    chosen = agent.choose(bench) if "q0" in variant.method.needs else None
+    stamp = inputs.stamp if chosen is None else ("policy", agent.stamp())
+    return Place(variant, look, params, stamp, seen.pair, chosen)
 
 
 def mix(one: Place) -> tuple[MixTrace, float] | None:
     """Return the trace and the seconds it took, None while a search has to come first."""
     slug = one.variant.method.slug
     compute.yield_to_newer_run()
-    pair = compute.complete(one.look, slug, one.params, one.pair, classifier.own(), stamp=one.stamp)
+    pair = compute.complete(
+        one.look, slug, one.params, one.pair, classifier.own(), stamp=one.stamp, chosen=one.chosen
+    )
     return None if pair is None else compute.mix(one.look, slug, one.params, pair, one.stamp)
 
 

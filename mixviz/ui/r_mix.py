@@ -24,7 +24,7 @@ from mixviz.methods.input_mixup import InputMixupParams
 from mixviz.methods.r_mix import CASES, PERCENTILES, STRATEGIES, RMixParams, RMixTrace
 from mixviz.methods.rl_mix import RLMixParams
 from mixviz.spec import notes
-from mixviz.ui import classifier, compute, knobs, patch_staging, pictures, state
+from mixviz.ui import agent, classifier, compute, knobs, patch_staging, pictures, state
 from mixviz.ui.engine import EngineError
 from mixviz.ui.frame import Page
 from mixviz.ui.guesses import show_guesses
@@ -186,12 +186,15 @@ def show(page: Page) -> None:
     with left:
         st.subheader("Chosen for the pair: RL-Mix")
         searched = st.empty()
+        policy = st.container()
     with right:
         _show_sight(bench, trace, params)
     _show_numbers(bench, trace, params, seconds)
     _show_paper_versus_code()
     if st.button("This mix as PyTorch", key="code"):
         _show_code(params)
+    with policy:
+        _show_policy(bench)
     # A search takes seconds: all else stands before it begins.
     _show_search(bench, params, searched)
     page.finish()
@@ -450,6 +453,27 @@ def _search(
         state.put(SEARCH.key, None)
         place.error(str(problem))
         return None
+
+
+def _show_policy(bench: Bench) -> None:
+    """Say what a loaded policy chooses for the pair, and offer to take it over."""
+    agent.ask(len(bench.seen.class_names))
+    chosen = agent.choose(bench)
+    if chosen is None:
+        if agent.own() is not None:
+            st.caption("The loaded policy is for another number of classes: it is not asked.")
+        return
+    q0, q1 = (_nearest(float(q[0])) for q in chosen)
+    st.caption(f"The loaded policy chooses q₀ {q0:.2f} and q₁ {q1:.2f}.")
+    st.button(
+        "Adopt the policy’s",
+        key="policy-adopt",
+        on_click=partial(_take, q0=q0, q1=q1, num_patches=RLMixParams().num_patches, strategy="3"),
+    )
+
+
+def _nearest(q: float) -> float:
+    return min(PERCENTILES, key=lambda one: abs(one - q))
 
 
 def _picked() -> None:

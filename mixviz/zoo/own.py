@@ -1,9 +1,10 @@
 """A classifier from somebody's weights: nothing is copied before the header fits a network."""
 
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from mixviz.zoo.classifier import Classifier
 from mixviz.zoo.header import DTYPES, CheckpointError, Stored, quoted, read_header
 
 MAX_NAME = 200
+N = TypeVar("N", bound=nn.Module)
 
 
 def load_own(
@@ -65,6 +67,19 @@ def load_own(
     )
     _probe(classifier)
     return classifier
+
+
+def load_network(weights: bytes | Path, network_for: Callable[[Mapping[str, Stored]], N]) -> N:
+    """Fill the network on the meta device that a header asks for; other tensors are passed over.
+
+    Raises:
+        CheckpointError: the file is no safetensors file or holds NaN, or what `network_for` says.
+    """
+    with _opened(weights) as view:
+        header, data = read_header(view)
+        network = network_for(header)
+        fill(network, {name: _copied(data, header[name]) for name in network.state_dict()})
+    return network
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
