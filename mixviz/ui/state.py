@@ -189,8 +189,11 @@ def _shorten(text: str) -> str:
 def is_new_url(page: str) -> bool:
     """Say whether the URL is not the one this page wrote last."""
     now = (page, dict(st.query_params))
-    if st.session_state.get("url") == now:
+    last = st.session_state.get("url")
+    if last == now:
         return False
+    if last is None or last[0] != page:
+        return True
     # A quick second key leaves the browser before it has heard what the first one wrote.
     recent: list[tuple[float, object]] = st.session_state.get("urls", [])
     return not any(url == now and time.monotonic() - when < ECHO for when, url in recent)
