@@ -578,7 +578,8 @@ def _show_pair(
     st.html(
         '<div class="mv-small">Share of B at a pixel = z_B / (z_A + z_B) of the blurred maps; the '
         f"label is their mean: A {float(trace.weights[0, 0]):.3f}, "
-        f"B {float(trace.weights[0, 1]):.3f}, sum {float(trace.weights[0].sum()):.3f}.</div>"
+        f"B {float(trace.weights[0, 1]):.3f}, sum {float(trace.weights[0].sum()):.3f}; mask area "
+        f"of B {float(trace.mask.mean()):.3f}; λ is not used.</div>"
     )
 
 

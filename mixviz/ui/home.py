@@ -157,7 +157,8 @@ def _show_tile(slug: str, trace: MixTrace) -> None:
     _show_weights(trace)
     st.html(
         f'<div class="mv-small">{escape(method.summary)} '
-        f"Its label is {CONTRACTS[method.contract]}.</div>"
+        f"Its label is {CONTRACTS[method.contract]}; mask area of B "
+        f"{float(trace.mask.mean()):.0%}, weights sum to {float(trace.weights.sum()):.2f}.</div>"
     )
     if slug in PAGE_OF:
         shared = state.changed([*pictures.FIELDS, *classifier.FIELDS])
