@@ -41,7 +41,7 @@ setup-dev: .venv/dev
 	$(BIN)/python -c "from mixviz.core.compiled import warm; warm()"
 	touch $@
 
-.venv/dev: requirements-dev.txt .venv/runtime
+.venv/dev: requirements-dev.txt requirements-train.txt .venv/runtime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 

@@ -19,14 +19,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from mixviz.core.draws import draw_one
 from mixviz.core.pairing import PAIRING_SOLVERS, pair_batch
-from mixviz.core.saliency import evaluating, explain, gaussian_blur, spectral_residual
+from mixviz.core.saliency import evaluating, explain, spectral_residual
 from mixviz.core.types import Images, Maps, Pair
 from mixviz.methods import BATCH_METHODS, METHODS
-from mixviz.methods.base import Method
+from mixviz.methods.base import Method, MixTrace, no_noise
 from mixviz.methods.batch import BatchMethod
-from mixviz.methods.guidedmixup import GuidedMixupParams, blur
+from mixviz.methods.guidedmixup import GuidedMixupParams, blur, mix_blurred
 from mixviz.methods.variants import VARIANTS, as_they_are
+from mixviz.spec import Params
 from mixviz.zoo.layers import cut_open
 
 SALIENCIES = ("gradient", "spectral_residual")
@@ -52,6 +54,9 @@ Seen = dict[str, Tensor]
 Look = Callable[[Tensor, Tensor, bool], Seen]
 """Finds out about images and their labels; the last argument says that they are attacked."""
 
+Mixed = tuple[Tensor, Tensor]
+"""Mixed images, and a weight per class for each."""
+
 
 class _Pairs:
     """Mixes a batch by a method of pairs: each image, as image 0, with a partner from the batch."""
@@ -68,7 +73,7 @@ class _Pairs:
         self.wanted = {name[0] for name in method.needs} | by_saliency
         self.words = f" with {self.pairing} pairing"
 
-    def mix(
+    def begin(
         self,
         unit: Tensor,
         labels: Tensor,
@@ -76,39 +81,74 @@ class _Pairs:
         look: Look,
         generator: torch.Generator,
         num_classes: int,
-    ) -> tuple[Tensor, Tensor]:
-        seen = None
+    ) -> Callable[[], Mixed]:
         if self.pairing == RANDOM:
             partner = torch.randperm(len(unit), generator=generator).to(unit.device)
+            seen = None
         else:
             seen = self.prepare(look(unit, labels, False), params)
-            partner = pair_batch(self.compared(seen), self.pairing).partner.to(unit.device)
+            if self.method.noise is no_noise:
+                return lambda: self._pair_and_mix(unit, labels, seen, params, num_classes)
+            # Attacked partners are looked at again, so who they are cannot wait.
+            partner = self._choose(seen)
+        sides = self._sides(unit, labels, partner, seen, params, look)
+        return lambda: self._mix(unit, labels, partner, sides, params, num_classes)
+
+    def _choose(self, seen: Seen) -> Tensor:
+        maps = self.compared(seen)
+        return pair_batch(maps, self.pairing).partner.to(maps.device)
+
+    def _sides(
+        self,
+        unit: Tensor,
+        labels: Tensor,
+        partner: Tensor,
+        seen: Seen | None,
+        params: Any,
+        look: Look,
+    ) -> tuple[Seen, Seen]:
+        """Return what is known of both pictures of each pair."""
         images = (unit, unit[partner])
         noise = self.method.noise(images, params)
         if noise is None:
             seen = seen or self.prepare(look(unit, labels, False), params)
-            sides = (seen, {letter: values[partner] for letter, values in seen.items()})
-        else:
-            # Each picture is looked at under its own noise, so partners are no longer an index.
-            noisy, both = torch.cat(images) + torch.cat(noise), torch.cat((labels, labels[partner]))
-            under = look(noisy, both, True)
-            halves = {letter: values.chunk(2) for letter, values in under.items()}
-            sides = ({k: v[0] for k, v in halves.items()}, {k: v[1] for k, v in halves.items()})
+            return _both(seen, partner)
+        # Each picture is looked at under its own noise, so partners are no longer an index.
+        noisy, both = torch.cat(images) + torch.cat(noise), torch.cat((labels, labels[partner]))
+        halves = {letter: values.chunk(2) for letter, values in look(noisy, both, True).items()}
+        return {k: v[0] for k, v in halves.items()}, {k: v[1] for k, v in halves.items()}
+
+    def _pair_and_mix(
+        self, unit: Tensor, labels: Tensor, seen: Seen, params: Any, num_classes: int
+    ) -> Mixed:
+        partner = self._choose(seen)
+        return self._mix(unit, labels, partner, _both(seen, partner), params, num_classes)
+
+    def _mix(
+        self,
+        unit: Tensor,
+        labels: Tensor,
+        partner: Tensor,
+        sides: tuple[Seen, Seen],
+        params: Any,
+        num_classes: int,
+    ) -> Mixed:
         read = {
             name: sides[int(name[1])][name[0]]
             for name in self.method.needs
             if name[0] in sides[int(name[1])]
         }
-        trace = self.method.mix(Pair(*images, **(_nothing(unit) | read)), self.remaining(params))
+        pair = Pair(unit, unit[partner], **(_nothing(unit) | read))
+        trace = self.blend(pair, params)
         return trace.mixed, soften(labels, labels[partner], trace.weights, num_classes)
 
     def prepare(self, seen: Seen, params: Any) -> Seen:
         """Do to what is known of each image what the method would do to it in every pair."""
         return seen
 
-    def remaining(self, params: Any) -> Any:
-        """Return the parameters for what `prepare` left to do."""
-        return params
+    def blend(self, pair: Pair, params: Any) -> MixTrace:
+        """Mix pairs of which `prepare` has seen to what is known."""
+        return self.method.mix(pair, params)
 
     def compared(self, seen: Seen) -> Maps:
         """Return the maps by which images are paired, blurred as GuidedMixup does."""
@@ -119,14 +159,10 @@ class _BlurredPairs(_Pairs):
     """GuidedMixup: a map is blurred once, to pair the image and to mix it in both its pairs."""
 
     def prepare(self, seen: Seen, params: GuidedMixupParams) -> Seen:
-        # NaN and infinity survive, so that pairing and method still refuse them; a peak of 1
-        # keeps small numbers from losing their digits.
-        peak = seen["s"].amax((1, 2), keepdim=True)
-        maps = seen["s"] / peak.clamp_min(torch.finfo(peak.dtype).tiny)
-        return seen | {"s": gaussian_blur(maps, params.blur_kernel, params.blur_sigma)}
+        return seen | {"s": blur("saliency", seen["s"], params)}
 
-    def remaining(self, params: GuidedMixupParams) -> GuidedMixupParams:
-        return replace(params, blur_kernel=1)
+    def blend(self, pair: Pair, params: GuidedMixupParams) -> MixTrace:
+        return mix_blurred(pair, pair.s0, pair.s1)
 
     def compared(self, seen: Seen) -> Maps:
         return seen["s"]
@@ -147,7 +183,7 @@ class _Batch:
         self.wanted = {name[0] for name in method.needs}
         self.words = ""
 
-    def mix(
+    def begin(
         self,
         unit: Tensor,
         labels: Tensor,
@@ -155,11 +191,16 @@ class _Batch:
         look: Look,
         generator: torch.Generator,
         num_classes: int,
-    ) -> tuple[Tensor, Tensor]:
-        trace = self.method.mix(unit, look(unit, labels, False)["s"], params)
-        # labels @ one-hot, without a product whose digits a GPU may cut.
-        soft = unit.new_zeros(len(trace.mixed), num_classes)
-        return trace.mixed, soft.index_add_(1, labels, trace.labels.to(unit))
+    ) -> Callable[[], Mixed]:
+        saliency = look(unit, labels, False)["s"]
+
+        def finish() -> Mixed:
+            trace = self.method.mix(unit, saliency, params)
+            # labels @ one-hot, without a product whose digits a GPU may cut.
+            soft = unit.new_zeros(len(trace.mixed), num_classes)
+            return trace.mixed, soft.index_add_(1, labels, trace.labels.to(unit))
+
+        return finish
 
 
 @dataclass(frozen=True)
@@ -240,7 +281,9 @@ class Mix:
             alpha: λ comes from Beta(alpha, alpha); the paper's unless given.
             prob: share of the batches that are mixed. The others come back as they are, their
                 labels one-hot.
-            params: parameters to hold fixed instead of drawing them, by name, as {"grid": 8}.
+            params: parameters to hold fixed instead of drawing them, by name, as {"grid": 8}; of
+                a tuple of values, as {"num_patches": (2, 4)}, one is drawn, for each image or
+                each batch as the method draws it.
             mean: of the images per channel, where they come normalised.
             std: likewise.
             precision: of the classifier's products while it is looked at; see `torch.autocast`.
@@ -262,9 +305,9 @@ class Mix:
         self._way = way
         self._by = way.by(way.method, pairing)
         self._scale = _channels(mean, std)
-        self._classifier: _Watched | None = None
+        self._classifier: Watched | None = None
         if classifier is not None:
-            self._classifier = _Watched(classifier, self._normalise, precision)
+            self._classifier = Watched(classifier, self._normalise, precision)
         if "c" in self._by.wanted and not _has_linear_head(classifier):
             raise ValueError(
                 f"{method} is guided by class activation: give classifier=, a network with "
@@ -294,19 +337,41 @@ class Mix:
             ValueError: for images or labels of another kind or range, a batch that the pairing
                 does not take, and whatever else the method refuses.
         """
+        return self.begin(images, labels)()
+
+    @torch.no_grad()
+    def begin(
+        self, images: Float[Tensor, "b 3 h w"], labels: Int[Tensor, " b"]
+    ) -> Callable[[], Mixed]:
+        """Draw, and ask the classifier what it sees; what is returned pairs, solves and mixes.
+
+        The second part asks no classifier and draws nothing, so it may run beside a training
+        step, in another thread.
+
+        Raises:
+            ValueError: as a call does, now or when the mixes are asked for.
+        """
         # Distances and costs would lose their digits under somebody's autocast.
         with torch.autocast(images.device.type, enabled=False):
             unit, labels = self._read(images, labels)
             if self.prob < 1 and torch.rand((), generator=self.generator).item() >= self.prob:
-                return images, _certain(labels, unit, self.num_classes)
+                certain = _certain(labels, unit, self.num_classes)
+                return lambda: (images, certain)
             alpha = self.method.alpha if self.alpha is None else self.alpha
             drawn = self.method.draw(self.generator, len(unit), alpha)
-            params = replace(drawn, **self.params)
-            unit = self._prepare(unit)
-            mixed, soft = self._by.mix(
-                unit, labels, params, self._look, self.generator, self.num_classes
+            held = _hold(self.params, drawn, len(unit), self.generator)
+            params = replace(drawn, **held) if held else drawn
+            finish = self._by.begin(
+                self._prepare(unit), labels, params, self._look, self.generator, self.num_classes
             )
-            return self._normalise(mixed).to(images.dtype), soft
+
+        @torch.no_grad()
+        def mixes() -> Mixed:
+            with torch.autocast(images.device.type, enabled=False):
+                mixed, soft = finish()
+                return self._normalise(mixed).to(images.dtype), soft
+
+        return mixes
 
     def _prepare(self, unit: Tensor) -> Tensor:
         """Return what becomes of the pictures before they are mixed, each by a seed of its own."""
@@ -360,7 +425,7 @@ class Mix:
         return unit.clamp(0, 1).contiguous(), labels.long()
 
 
-class _Watched(nn.Module):
+class Watched(nn.Module):
     """A classifier of images in [0, 1], made from one of normalised images."""
 
     def __init__(
@@ -422,7 +487,7 @@ class MixInside:
             method: a slug of `mixable_inside()`.
             alpha: λ comes from Beta(alpha, alpha); the paper's unless given.
             prob: share of the batches that are mixed.
-            params: parameters to hold fixed instead of drawing them, as {"layer": 1}.
+            params: as for `Mix`, as {"layer": 1} or {"layer": (0, 1)}.
             generator: as for `Mix`.
 
         Raises:
@@ -462,7 +527,7 @@ class MixInside:
             return self._network(images), _certain(labels, images, self.num_classes)
         alpha = self.method.alpha if self.alpha is None else self.alpha
         drawn = self.method.draw(self.generator, len(images), alpha)
-        params = replace(drawn, **self.params)
+        params = replace(drawn, **_hold(self.params, drawn, len(images), self.generator))
         partner = torch.randperm(len(images), generator=self.generator).to(images.device)
         stages = len(self._pieces.stages)
         if params.layer > stages:
@@ -512,6 +577,15 @@ def defaults(slug: str) -> Defaults:
         return Defaults(None, None, METHODS[slug].alpha)
     way = _find(slug)
     return Defaults(way.by.default_pairing, way.saliency or SALIENCIES[0], way.method.alpha)
+
+
+def params_of(slug: str) -> type[Params]:
+    """Return the parameters that `Mix`, or `MixInside`, takes for a name.
+
+    Raises:
+        ValueError: for a name that neither of them takes.
+    """
+    return METHODS[slug].params if slug in mixable_inside() else _find(slug).method.params
 
 
 def mixable() -> tuple[str, ...]:
@@ -581,8 +655,35 @@ def _merge_params(slug: str, params: Mapping[str, Any] | None) -> dict[str, Any]
         if name in way.fixed:
             raise ValueError(f"{slug} fixes {name} = {way.fixed[name]}, got {asked[name]!r}")
     held = {**way.fixed, **asked}
-    way.method.params(**held)
+    several = {name: value for name, value in held.items() if isinstance(value, tuple)}
+    single = {name: value for name, value in held.items() if name not in several}
+    way.method.params(**single)
+    for name, values in several.items():
+        if not values:
+            raise ValueError(f"{slug} needs at least one value of {name} to draw from, got none")
+        for value in values:
+            way.method.params(**single, **{name: value})
     return held
+
+
+def _hold(
+    held: Mapping[str, Any], drawn: Any, items: int, generator: torch.Generator
+) -> dict[str, Any]:
+    """Return the parameters that replace drawn ones, those of several values drawn in turn."""
+
+    def one(name: str, value: Any) -> Any:
+        if not isinstance(value, tuple):
+            return value
+        if isinstance(getattr(drawn, name), Tensor):
+            return draw_one(value, items, generator)
+        return value[int(torch.randint(len(value), (), generator=generator))]
+
+    return {name: one(name, value) for name, value in held.items()}
+
+
+def _both(seen: Seen, partner: Tensor) -> tuple[Seen, Seen]:
+    """Return what is known of each image, and of its partner."""
+    return seen, {letter: values[partner] for letter, values in seen.items()}
 
 
 def _nothing(images: Tensor) -> dict[str, Tensor]:

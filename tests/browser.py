@@ -48,6 +48,7 @@ ARGUMENTS = [
 KNOWN_404 = re.compile(r"^http://127\.0\.0\.1:\d+/\w+/_stcore/(health|host-config)$")
 PICTURE = 15_000  # ms that a new picture may take on a busy machine
 PUZZLE_MIX = "/Puzzle_Mix"
+expect.set_options(timeout=PICTURE)
 
 
 def chromium_path() -> str:
@@ -90,9 +91,25 @@ def _is_healthy(address: str) -> bool:
         return False
 
 
+class Server:
+    """A running server: where it is, and what it wrote."""
+
+    def __init__(self, address: str, log: Path, process_id: int) -> None:
+        self.address = address
+        self.log = log
+        self.process_id = process_id
+        self._read = 0
+
+    def check(self) -> None:
+        """Fail if an error was logged since the last look."""
+        new = self.log.read_text()[self._read :]
+        self._read += len(new)
+        assert "Traceback" not in new, new
+
+
 @contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    """Run the app on a port of its own, cut off from the network; give its address."""
+def serve(script: str, folder: Path) -> Iterator[Server]:
+    """Run a script of this repository on a port of its own, cut off from the network."""
     port = _free_port()
     address = f"http://127.0.0.1:{port}"
     log = folder / f"server-{port}.log"
@@ -100,7 +117,7 @@ def serve(folder: Path) -> Iterator[str]:
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
     with log.open("w") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", *options],
+            [sys.executable, "-m", "streamlit", "run", script, *options],
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
@@ -113,8 +130,9 @@ def serve(folder: Path) -> Iterator[str]:
             assert server.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
-        yield address
-        assert "Traceback" not in log.read_text(), log.read_text()
+        running = Server(address, log, server.pid)
+        yield running
+        running.check()
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         try:
@@ -125,12 +143,13 @@ def serve(folder: Path) -> Iterator[str]:
 
 
 class Visit:
-    """One tab on the app: a visitor with a session of their own."""
+    """One tab on a server: a visitor with a session of their own."""
 
     def __init__(
-        self, context: BrowserContext, address: str, width: int = 1440, scheme: str = "light"
+        self, context: BrowserContext, server: Server, width: int = 1440, scheme: str = "light"
     ) -> None:
-        self.address = address
+        self.server = server
+        self.address = server.address
         self.page: Page = context.new_page()
         self.page.set_viewport_size({"width": width, "height": 1000})
         self.page.emulate_media(color_scheme=scheme)
@@ -159,6 +178,12 @@ class Visit:
     def _listen(self, websocket) -> None:
         self.hosts.add(urlsplit(websocket.url).hostname)
         websocket.on("framesent", lambda frame: self.sent.append(frame))
+
+    def check(self) -> None:
+        """Fail if browser or server complained, or if a stranger was asked for anything."""
+        assert not self.complaints, self.complaints
+        assert self.hosts <= {"127.0.0.1", None}, self.hosts  # None: data and blob addresses
+        self.server.check()
 
     # ---- where one is
 
@@ -233,9 +258,14 @@ class Visit:
         image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
         return np.asarray(image.convert("RGB")).astype(int)
 
-    def hover(self, name: str, row: int, column: int) -> None:
+    def rail(self, lam: float) -> tuple[float, float]:
+        """Where on the screen λ is taken by the hand."""
+        box = self.page.locator(".grab").bounding_box()
+        assert box is not None
+        return box["x"] + 9 + lam * (box["width"] - 18), box["y"] + 14
+
+    def hover(self, name: str, row: int, column: int, grid: int = 8) -> None:
         """Point at a block of a panel."""
-        grid = int(self.query.get("grid", "8"))
         box = self.panel(name).bounding_box()
         assert box is not None
         cell = box["width"] / grid

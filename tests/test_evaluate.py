@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from mixviz.evaluate.attacks import fgsm, pgd
 from mixviz.evaluate.calibration import expected_calibration_error
 from mixviz.evaluate.command import main
 from mixviz.evaluate.corruptions import CORRUPTIONS, SEVERITIES
+from mixviz.evaluate.costs import BATCHES, COSTS, cost_of, row_of
 from mixviz.evaluate.data import open_validation
 from mixviz.evaluate.localisation import (
     find_box,
@@ -40,6 +42,7 @@ from mixviz.samples import SAMPLES, load_sample
 from mixviz.train.checkpoint import read_checkpoint, round_weights, write_checkpoint
 from mixviz.train.errors import DataError
 from mixviz.train.judge import Normaliser, measure
+from mixviz.train.shelf import Held
 from mixviz.train.sources import decode_split, open_source
 
 IDS = ("n00000001", "n00000002", "n00000003")
@@ -532,6 +535,41 @@ def test_overhead_needs_the_same_run_without_mixing() -> None:
         assert overhead(mixed, [vanilla | {key: other}]) is None
 
 
+def test_measured_costs_are_those_of_the_checkpoints_page() -> None:
+    """Whoever measures anew changes both."""
+    text = (Path(__file__).parents[1] / "checkpoints" / "README.md").read_text()
+    told = re.findall(r"^\| `([a-z_:]+)`[^|]*\| [+]([0-9.]+) %", text, re.MULTILINE)
+    ours = {cost.row: cost.measured for cost in COSTS if cost.measured and cost.row != "none"}
+    assert {row: float(value) for row, value in told} == ours
+
+
+def test_costs_are_found_by_the_recipe_of_a_card() -> None:
+    assert cost_of(row_of(None)) is COSTS[0]
+    for mixing, method in (
+        ({"method": "cutmix", "pairing": "random", "saliency": "gradient"}, "CutMix"),
+        ({"method": "guidedmixup", "pairing": "greedy", "saliency": "gradient"}, "Guided-AP"),
+        (
+            {"method": "guidedmixup", "pairing": "greedy", "saliency": "spectral_residual"},
+            "Guided-SR",
+        ),
+        (
+            {"method": "guided_sr", "pairing": "greedy", "saliency": "spectral_residual"},
+            "Guided-SR",
+        ),
+        (
+            {"method": "guided_ap", "pairing": "random", "saliency": "gradient"},
+            "Guided-AP (random)",
+        ),
+        ({"method": "comixup", "pairing": None, "saliency": None}, "Co-Mixup"),
+    ):
+        found = cost_of(row_of(mixing))
+        assert found is not None
+        assert found.method == method
+    assert cost_of("unheard_of") is None
+    assert cost_of("") is None
+    assert all(len(cost.published) in (0, len(BATCHES)) for cost in COSTS)
+
+
 def test_the_diagram_shows_accuracy_as_the_height_of_a_bar() -> None:
     bins = [{"confidence": 0.25, "accuracy": 0.5, "count": 3}, {"confidence": 0.75, **EMPTY}]
     page = draw_reliability(bins, "title")
@@ -587,7 +625,7 @@ def test_one_run_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     card, network = read_checkpoint(plain)
     validation = open_validation(data, None, False, IDS, NAMES, 9)
     normalise = Normaliser.of(card["mean"], card["std"], torch.device("cpu"))
-    accuracy = measure(network, validation.decode(SIDE), normalise)
+    accuracy = measure(network, Held(validation.decode(SIDE), torch.device("cpu")), normalise)
     assert first["percent"]["top-1"] == pytest.approx(100 - accuracy.top1, abs=1e-3)
     assert first["percent"]["PGD 8/255"] >= first["percent"]["FGSM 8/255"] >= 100 - accuracy.top1
     errors = first["details"]["corruptions"]["by_severity"]

@@ -4,8 +4,7 @@ import io
 import re
 
 import numpy as np
-import pytest
-from browser import PICTURE, Visit, launch, serve
+from browser import PICTURE
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -13,8 +12,7 @@ PAGE = "/GuidedMixup"
 
 # Where a marker of a chart stands on the screen; plotly keeps its axes on the element.
 PLACE = """
-(chart, [symbol, index]) => {
-  const plot = chart.querySelector(".js-plotly-plot");
+(plot, [symbol, index]) => {
   const trace = plot.data.findIndex((t) => t.mode === "markers" && t.marker.symbol === symbol);
   const { x, y, customdata } = plot._fullData[trace];
   const at = [...customdata].indexOf(index);
@@ -25,34 +23,12 @@ PLACE = """
 """
 # The pair that a chart marks: the row and column outlined in the matrix.
 MARKED = """
-(chart) => {
-  const shapes = chart.querySelector(".js-plotly-plot").layout.shapes;
+(plot) => {
+  const shapes = plot.layout.shapes;
   const { x0, y0 } = shapes.find((s) => s.line.width === 3);
   return [y0 + 0.5, x0 + 0.5];
 }
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launch() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with serve(tmp_path_factory.mktemp("guided")) as opened:
-        yield opened
-
-
-@pytest.fixture
-def visit(browser, address):
-    context = browser.new_context()
-    opened = Visit(context, address)
-    yield opened
-    context.close()
-    assert not opened.complaints
-    assert opened.hosts <= {"127.0.0.1", None}  # None: a picture within the page
 
 
 def pair(visit):
@@ -69,8 +45,13 @@ def expect_source(visit, index):
     visit.settle()
 
 
+def plot(visit, chart):
+    """What plotly draws on; it is made anew when the chart is, and waited for."""
+    return visit.widget(chart).locator(".js-plotly-plot")
+
+
 def click(visit, chart, symbol, index):
-    place = visit.widget(chart)
+    place = plot(visit, chart)
     place.evaluate("e => e.scrollIntoView({block: 'center'})")
     visit.page.wait_for_timeout(300)
     visit.page.mouse.click(*place.evaluate(PLACE, [symbol, index]))
@@ -79,15 +60,14 @@ def click(visit, chart, symbol, index):
 def order(visit, size):
     """The pictures in the order of ring and matrix."""
     nodes = "t => t.marker?.symbol === 'square'"
-    read = f"c => c.querySelector('.js-plotly-plot').data.find({nodes}).customdata"
-    return visit.widget(f"ring-{size}").evaluate(read)
+    return plot(visit, f"ring-{size}").evaluate(f"p => p.data.find({nodes}).customdata")
 
 
 def expect_same_pair(visit, size):
     """Matrix, ring, gallery and stage show the pair that the page names."""
     source, target = pair(visit)
     rows = order(visit, size)
-    marked = visit.widget(f"matrix-{size}").evaluate(MARKED)
+    marked = plot(visit, f"matrix-{size}").evaluate(MARKED)
     assert [rows[int(at)] + 1 for at in marked] == [source, target]
     expect(visit.widget(f"show-{source - 1}").get_by_role("button")).to_be_disabled()
     names = [visit.page.locator(f'[data-p="{side}"] figcaption .t') for side in "AB"]
@@ -143,14 +123,14 @@ def test_every_solver_pairs_and_keeps_the_link(visit):
 
 def test_the_greedy_is_walked_edge_by_edge(visit):
     visit.open(f"{PAGE}?batch=sample-8")
-    drawn = "c => c.querySelector('.js-plotly-plot').data.find(t => t.marker?.symbol ==="
+    drawn = "p => p.data.find(t => t.marker?.symbol ==="
     drawn += " 'triangle-up').customdata.length"
     visit.widget("guided-step").locator("[role=slider], input[type=range]").first.focus()
     for step in range(3):
         visit.page.keyboard.press("ArrowRight")
         visit.expect_url(step=str(step))
         visit.settle()
-        assert visit.widget("ring-8").evaluate(drawn) == step + 1
+        assert plot(visit, "ring-8").evaluate(drawn) == step + 1
         expect_same_pair(visit, 8)
     expect(visit.page.get_by_text("The column of the row just used is struck out")).to_be_visible()
 

@@ -9,6 +9,8 @@ from test_app import ROOT
 from mixviz.samples import UploadError, decode_upload
 from mixviz.ui import frame
 
+CHECKPOINTS = hostile_checkpoints()
+
 
 @pytest.fixture(scope="module")
 def page():
@@ -47,9 +49,9 @@ def test_a_hostile_picture_changes_nothing(page, name):
     dismiss(page)
 
 
-@pytest.mark.parametrize("name", hostile_checkpoints())
+@pytest.mark.parametrize("name", CHECKPOINTS)
 def test_a_hostile_checkpoint_changes_nothing(page, name):
-    data, words = hostile_checkpoints()[name]
+    data, words = CHECKPOINTS[name]
     before, query = picture_of(page), dict(page.query_params)
     uploader(page, "weights").upload("own.safetensors", data, "application/octet-stream").run()
     assert not page.exception

@@ -1,40 +1,19 @@
 """The Train & judge page in Chromium: side by side, attacked, corrupted, a run watched live."""
 
 import re
-from pathlib import Path
 
+import psutil
 import pytest
-from browser import PICTURE, Visit, launch, serve
+from browser import PICTURE, serve
 from playwright.sync_api import expect
+from test_judge_page import write_batch, write_run
 
 from mixviz import zoo
 
 PAGE = "/Train_and_judge"
-EPOCHS = 16  # of a demo run
+EPOCHS, SIDE = 16, 32  # of a demo run
 BUNDLED = [slug for slug, entry in zoo.CATALOGUE.items() if entry.kind == "bundled"]
 TWO = f"who={BUNDLED[0]},{BUNDLED[2]}"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launch() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with serve(tmp_path_factory.mktemp("judge")) as opened:
-        yield opened
-
-
-@pytest.fixture
-def visit(browser, address):
-    context = browser.new_context()
-    opened = Visit(context, address)
-    yield opened
-    context.close()
-    assert not opened.complaints
-    assert opened.hosts <= {"127.0.0.1", None}  # None: a picture within the page
 
 
 def go(visit, query, mark):
@@ -96,7 +75,8 @@ def test_a_corruption_is_chosen_and_stands_in_the_link(visit):
     expect(images).to_have_count(6)
     assert len({images.nth(k).get_attribute("src") for k in range(6)}) == 6
     visit.pick("judge-section", "Judged")
-    expect(visit.page.locator('[data-table="judged"] tbody tr')).to_have_count(2)
+    ours = visit.page.locator('[data-table="judged"] tbody').first
+    expect(ours.locator("th[scope=row]")).to_have_count(2)
 
 
 def test_a_demo_run_is_watched_cancelled_and_another_learns_to_its_end(visit):
@@ -112,7 +92,8 @@ def test_a_demo_run_is_watched_cancelled_and_another_learns_to_its_end(visit):
     expect(run).to_have_attribute("data-epochs", re.compile(r"^[1-9]/"), timeout=60_000)
     expect(visit.page.locator(".js-plotly-plot:visible")).to_have_count(2, timeout=PICTURE)
     tiles = visit.page.locator("[data-batch] img")
-    expect(tiles).to_have_count(8)
+    expect(tiles).to_have_count(16)
+    assert all(tiles.nth(k).evaluate("e => e.naturalWidth") == SIDE for k in range(16))
     expect(cancel).to_be_enabled()
     cancel.click()
     expect(run).to_have_attribute("data-run", "ended", timeout=PICTURE)
@@ -131,6 +112,76 @@ def test_a_demo_run_is_watched_cancelled_and_another_learns_to_its_end(visit):
     expect(start).to_be_enabled(timeout=PICTURE)
 
 
+def left_of(locator):
+    return round(locator.bounding_box()["x"])
+
+
+def test_the_papers_stand_below_ours_and_names_stay_when_the_table_scrolls(new_visit):
+    visit = new_visit(width=390, scheme="dark")
+    go(visit, f"section=judged&{TWO}", '[data-table="judged"]')
+    table = visit.page.locator('[data-table="judged"]')
+    ours = table.locator("tbody").nth(0).locator("tr").nth(1)
+    theirs = table.locator("tbody").nth(1).locator("tr").nth(1)
+    expect(table.locator("tbody").nth(1)).to_contain_text("median of the last 10 epochs")
+    for column in range(3):
+        assert left_of(ours.locator("td").nth(column)) == left_of(theirs.locator("td").nth(column))
+    names, figure = left_of(theirs.locator("th")), left_of(theirs.locator("td").first)
+    table.evaluate("e => e.scrollLeft = 60")
+    assert left_of(theirs.locator("td").first) == figure - 60
+    assert left_of(theirs.locator("th")) == names
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+def test_names_in_the_cost_charts_can_be_read(new_visit, width, scheme):
+    visit = new_visit(width=width, scheme=scheme)
+    go(visit, "section=judged", '[data-table="judged"]')
+    for chart in ("ours", "published"):
+        drawn = visit.page.locator(f".st-key-costs-{chart}")
+        expect(drawn.locator(".annotation-text").first).to_be_visible(timeout=PICTURE)
+        # The last is the title, which stands above.
+        boxes = [one.bounding_box() for one in drawn.locator(".annotation-text").all()]
+        assert len(boxes) > 5
+        for index, box in enumerate(boxes):
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
+            assert not any(overlap(box, other) for other in boxes[:index])
+    visit.page.get_by_text("Overhead in percent, published and ours").click()
+    expect(visit.page.locator('[data-table="costs"]')).to_contain_text("+89.2")
+
+
+def overlap(one, other):
+    """Whether two boxes share more than the air around letters."""
+    wide = min(one["x"] + one["width"], other["x"] + other["width"]) - max(one["x"], other["x"])
+    high = min(one["y"] + one["height"], other["y"] + other["height"]) - max(one["y"], other["y"])
+    return wide > 1 and high > 5
+
+
+def test_a_run_of_a_sweep_is_watched_with_the_batch_it_is_seeing(new_visit, tmp_path, monkeypatch):
+    """The server's owner says where runs are; curves and batch follow what a run writes."""
+    run = tmp_path / "runs" / "equal" / "method=cutmix+seed=0"
+    write_run(run, epochs=2, total=9, card=BUNDLED[2])
+    write_batch(run, count=16, size=32)
+    monkeypatch.setenv("MIXVIZ_RUNS", str(tmp_path / "runs"))
+    with serve("app.py", tmp_path) as server:
+        visit = new_visit(server=server)
+        go(visit, "section=trained", "[data-run]")
+        visit.select("judge-run", "equal")
+        shown = visit.page.locator("[data-run]")
+        expect(shown).to_have_attribute("data-epochs", "2/9", timeout=PICTURE)
+        expect(visit.page.locator('[data-batch="3"] img')).to_have_count(16)
+        write_batch(run, count=5, size=32, changes={"epoch": 4})
+        lines = (run / "log.csv").read_text()
+        (run / "log.csv").write_text(f"{lines}3,32,0.5,40,40,50,1.5\n")
+        expect(shown).to_have_attribute("data-epochs", "3/9", timeout=PICTURE)
+        expect(visit.page.locator('[data-batch="4"] img')).to_have_count(5)
+        (run / "batch.png").write_bytes(b"no picture")
+        expect(visit.page.locator('[data-batch="bad"]')).to_contain_text(
+            "batch.png", timeout=PICTURE
+        )
+        expect(visit.page.locator(".mv-batch img")).to_have_count(0)
+        visit.page.close()
+
+
 SECTIONS = {
     "One picture": "[data-judge]",
     "Attacked": "[data-attack]",
@@ -141,9 +192,8 @@ SECTIONS = {
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1440, "dark")])
-def test_it_fits_the_window_in_both_themes(browser, address, width, scheme):
-    context = browser.new_context(color_scheme=scheme)
-    visit = Visit(context, address, width, scheme)
+def test_it_fits_the_window_in_both_themes(new_visit, width, scheme):
+    visit = new_visit(width=width, scheme=scheme)
     go(visit, TWO, SECTIONS["One picture"])
     for section, mark in SECTIONS.items():
         visit.pick("judge-section", section)
@@ -154,33 +204,22 @@ def test_it_fits_the_window_in_both_themes(browser, address, width, scheme):
             box = image.bounding_box()
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= width
-    assert not visit.complaints
-    context.close()
 
 
-def test_no_run_outlives_its_server(browser, tmp_path):
+def test_no_run_outlives_its_server(new_visit, tmp_path):
     """What the page started ends with the server, whoever is still looking."""
-    with serve(tmp_path) as address:
-        context = browser.new_context()
-        visit = Visit(context, address)
+    with serve("app.py", tmp_path) as server:
+        visit = new_visit(server=server)
         go(visit, "section=trained&teach=augmix", "[data-run]")
         visit.widget("demo-start").get_by_role("button").click()
         expect(visit.page.locator('[data-run="active"]')).to_be_visible(timeout=PICTURE)
-        running = trainers()
+        running = trainers(server)
         assert running
-        context.close()
-    assert not running & trainers()
+        visit.page.close()
+    assert not psutil.wait_procs(running, timeout=0)[1]
 
 
-def trainers():
-    """Process numbers of demo runs on this machine."""
-    found = set()
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit():
-            try:
-                words = (place / "cmdline").read_bytes()
-            except OSError:  # it has just ended
-                continue
-            if b"mixviz.train" in words and b"mixviz-demo-" in words:
-                found.add(int(place.name))
-    return found
+def trainers(server):
+    """The demo runs that a server started."""
+    started = psutil.Process(server.process_id).children(recursive=True)
+    return [one for one in started if "mixviz.train" in one.cmdline()]

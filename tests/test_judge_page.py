@@ -1,10 +1,14 @@
 """The Train & judge page, without a browser: links, numbers, reports, the demo run and its end."""
 
+import base64
+import io
 import json
 import os
+import re
 import shutil
 import time
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +18,18 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from mixviz import zoo
-from mixviz.augment import mixable
 from mixviz.evaluate.corruptions import CORRUPTIONS
-from mixviz.ui import candidates, compute, frame, judge, training, trials, verdicts
+from mixviz.ui import (
+    batch,
+    candidates,
+    compute,
+    frame,
+    judge,
+    standings,
+    training,
+    trials,
+    verdicts,
+)
 from mixviz.viz import judgement as charts
 from mixviz.viz.look import DARK, LIGHT
 
@@ -32,7 +45,7 @@ def runs(tmp_path, monkeypatch):
     folder.mkdir()
     for module in (candidates, verdicts, training):
         monkeypatch.setattr(module, "RUNS", folder)
-    verdicts._read_json.clear()
+    candidates.OBJECTS.clear()
     return folder
 
 
@@ -111,15 +124,7 @@ def report(slugs, name="other"):
                 },
             }
         )
-    papers = [
-        {
-            "method": "Vanilla",
-            "table": "Puzzle Mix, Table 4",
-            "network": "PreActResNet-18",
-            "percent": {"top-1": 42.77},
-        }
-    ]
-    return {"runs": found, "papers": papers}
+    return {"protocol": {"fgsm": "One step."}, "runs": found}
 
 
 # ---- links
@@ -329,9 +334,12 @@ def test_a_report_fills_table_heat_map_and_reliability(runs):
     assert "80.50" in body
     assert "1,234" in body
     assert "<td class=mv-best>6.25</td>" in body, "of errors the lowest is best"
-    assert "<td class=mv-best>41.00</td>" in body, "of what ↑ marks the highest"
-    assert "42.77" in table(app, "papers")
-    assert len(app.get("plotly_chart")) == 2
+    assert "<td class=mv-best>41.00</td>" in table(app, "further"), "of what ↑ marks the highest"
+    assert "Puzzle Mix, Table 4" in body
+    assert "median of the last 10 epochs" in body, "the protocol is named"
+    assert "42.77" in body, "the paper's vanilla, in the columns of ours"
+    assert len(app.get("plotly_chart")) == 3, "two of reliability, and what is published of costs"
+    assert any("One step." in text.value for text in app.text)
     assert not app.info
     app = open_page(section="corrupted", who=TWO)
     figure = json.loads(app.get("plotly_chart")[0].proto.spec)
@@ -342,7 +350,8 @@ def test_a_report_fills_table_heat_map_and_reliability(runs):
     assert not app.info
 
 
-def test_the_newer_report_counts_and_odd_files_are_passed_over(runs):
+def test_the_newer_report_counts_and_odd_files_are_passed_over(runs, monkeypatch):
+    monkeypatch.setattr(zoo, "CHECKPOINTS", runs)
     (runs / "a.report.json").write_text(json.dumps(report(BUNDLED[:1])))
     newer = report(BUNDLED[:1])
     newer["runs"][0]["percent"] = {"ECE": 1.5}
@@ -407,6 +416,178 @@ def test_a_log_that_is_none_has_no_epochs(tmp_path, text):
     assert training.read_log(tmp_path) == []
 
 
+# ---- sweeps and seeds
+
+
+def write_cell(folder, card, seed, top1):
+    write_run(folder, card=card)
+    facts = json.loads((folder / "mine.json").read_text())
+    facts["seed"] = facts["recipe"]["seed"] = seed
+    facts["top1"] = top1
+    (folder / "mine.json").write_text(json.dumps(facts))
+
+
+def test_runs_that_differ_in_the_seed_alone_share_a_line(runs):
+    for seed, top1 in ((1, 57.0), (0, 58.5)):
+        write_cell(runs / "equal" / f"method=cutmix+seed={seed}", BUNDLED[2], seed, top1)
+    write_cell(runs / "other", BUNDLED[3], 0, 57.0)
+    cells = [f"run-equal/method=cutmix+seed={seed}" for seed in (0, 1)]
+    app = open_page(section="judged", who=",".join([*cells, "run-other"]))
+    assert not app.warning
+    ours = table(app, "judged").partition("mv-part")[2].partition("</tbody>")[0]
+    assert ours.count('<th scope="row">') == 2
+    assert "CutMix, 2 seeds" in ours
+    assert "42.25 ± 0.75" in ours, "mean and half the range of 43.0 and 41.5"
+    assert "seeds 0, 1 (Run equal/method=cutmix+seed=0, Run equal/method=cutmix+seed=1)" in ours
+    assert "43.00</td>" in ours, "one run has no spread"
+    assert any("half their range" in one.value for one in app.caption)
+
+
+def test_one_run_listed_twice_does_not_count_as_two_seeds(runs):
+    for name in ("first", "again"):
+        write_cell(runs / name, BUNDLED[2], 4, 57.0)
+    app = open_page(section="judged", who="run-first,run-again")
+    body = table(app, "judged")
+    assert "seeds" not in body
+    assert "Run first" in body
+    assert "Run again" in body
+
+
+def test_a_changed_card_is_read_anew(runs):
+    write_cell(runs / "first", BUNDLED[2], 0, 57.0)
+    assert candidates.read_card(runs / "first")["top1"] == 57.0
+    write = runs / "first" / "mine.json"
+    write.write_text(write.read_text().replace("57.0", "57.5"))
+    os.utime(write, (2, 2))
+    assert candidates.read_card(runs / "first")["top1"] == 57.5
+
+
+@pytest.mark.usefixtures("runs")
+def test_overhead_and_accuracy_stand_beside_the_published():
+    app = open_page(section="judged")
+    ours, theirs = (json.loads(one.proto.spec) for one in app.get("plotly_chart")[-2:])
+    names = {note["text"] for note in ours["layout"]["annotations"][:-1]}
+    assert names == {"Vanilla", "CutMix", "Puzzle Mix", "Guided-AP", "R-Mix"}
+    published = {note["text"] for note in theirs["layout"]["annotations"][:-1]}
+    assert {"Guided-SR", "SaliencyMix", "Co-Mixup"} < published
+    rows = table(app, "costs")
+    guided = rows.partition("Guided-AP</th>")[2].partition("</tr>")[0]
+    assert [part.partition("<")[0] for part in guided.split("<td>")[1:]] == [
+        "+89.2",
+        "+83",
+        "+77.5",
+        "+135",
+    ]
+
+
+def test_only_classifiers_of_one_setting_are_compared_by_their_cost():
+    known = candidates.candidates()
+    who = [known[slug] for slug in BUNDLED[:3]]  # the first was trained otherwise
+    told = {one.slug: verdicts.facts(one) for one in who}
+    points = standings.our_points(standings.stand(who, told, {}))
+    assert [(one.title, one.accuracy) for one in points] == [
+        ("Vanilla", pytest.approx(58.0)),
+        ("CutMix", pytest.approx(57.58)),
+    ]
+    assert standings.our_points(standings.stand(who[:2], told, {})) == []
+
+
+# ---- the batch a run shows
+
+
+def write_batch(folder, count=6, size=16, columns=4, changes=None):
+    """A batch whose pictures are flat, each of its own grey."""
+    tiles = np.zeros((-(-count // columns), columns, size, size, 3), np.uint8)
+    tiles.reshape(-1, size, size, 3)[:count] = (10 * np.arange(count) + 5)[:, None, None, None]
+    height, width = tiles.shape[0] * size, columns * size
+    Image.fromarray(tiles.transpose(0, 2, 1, 3, 4).reshape(height, width, 3)).save(
+        folder / "batch.png"
+    )
+    labels = [[[f"<kind {k}>", 0.75], ["other", 0.25]] for k in range(count)]
+    facts = {"epoch": 3, "size": size, "count": count, "columns": columns, "labels": labels}
+    (folder / "batch.json").write_text(json.dumps(facts | (changes or {})))
+
+
+@pytest.mark.parametrize("size", [16, 64, 300])
+def test_each_picture_of_a_batch_is_cut_out_with_its_label(tmp_path, size):
+    write_batch(tmp_path, size=size)
+    found = batch.read_batch(tmp_path)
+    assert found.epoch == 3
+    assert found.labels[5] == (("<kind 5>", 0.75), ("other", 0.25))
+    for place, source in enumerate(found.pictures):
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
+        inner = picture[2:-2, 2:-2]  # a sheet of 1,200 pixels was scaled down
+        assert set(np.unique(inner)) == {10 * place + 5}
+        assert picture.shape[0] == picture.shape[1] == min(size, 256)
+
+
+def test_a_batch_is_shown_with_its_epoch_and_names_as_text(runs):
+    write_run(runs / "first", card=BUNDLED[1])
+    write_batch(runs / "first")
+    app = open_page(section="trained", run="first")
+    (body,) = [one for one in bodies(app) if 'data-batch="3"' in one]
+    assert "Epoch 3: 6 of its pictures" in body
+    assert body.count("<img") == 6
+    assert "75% &lt;kind 0&gt;" in body
+    assert "<kind" not in body
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epoch": 0}, "epoch must be a whole number from 1"),
+        ({"epoch": True}, "epoch must be a whole number from 1"),
+        ({"size": 15}, "does not show the 6 mixes of 15 pixels"),
+        ({"size": 10**9}, "size must be a whole number from 1 to 2048"),
+        ({"columns": 3}, "does not show the 6 mixes of 16 pixels in 3 columns"),
+        ({"count": 7}, "labels must be a list of 7"),
+        ({"count": 17}, "count must be a whole number from 1 to 16"),
+        ({"labels": None}, "labels must be a list of 6"),
+        ({"labels": [3] * 6}, "pairs of a class name and a weight"),
+        ({"labels": [[["a", float("nan")]]] * 6}, "a weight from 0 to 2"),
+        ({"labels": [[["a", 10**400]]] * 6}, "a weight from 0 to 2"),
+        ({"labels": [[["a", 0.1]] * 4] * 6}, "at most 3 pairs"),
+        ({"labels": [[[1, 0.5]]] * 6}, "pairs of a class name and a weight"),
+    ],
+)
+def test_a_batch_that_is_none_is_refused_in_words(runs, changes, said):
+    write_run(runs / "first", card=BUNDLED[1])
+    write_batch(runs / "first", changes=changes)
+    app = open_page(section="trained", run="first")
+    body = html_of(app, 'data-batch="bad"')
+    assert said in body
+    assert "<img" not in body
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("batch.json", b"{", "batch.json is no JSON"),
+        ("batch.json", b"[" * 50_000, "batch.json is no JSON"),
+        ("batch.json", b"\xff\xfe\x00", "batch.json is no JSON"),
+        ("batch.json", b"[]", "batch.json holds no object"),
+        ("batch.json", b" " * (batch.MAX_FACTS + 1), "larger than the 0.1 MB"),
+        ("batch.png", b"\x80\x04pickle", "is a Python pickle"),
+        ("batch.png", b"\x89PNG\r\n\x1a\n", "is a PNG picture of 8 bytes"),
+        ("batch.png", b"\0" * 10_000_001, "larger than the 10 MB"),
+    ],
+)
+def test_files_of_a_batch_are_held_to_limits(tmp_path, name, content, said):
+    write_batch(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(batch.BatchError, match=said):
+        batch.read_batch(tmp_path)
+
+
+def test_until_there_is_a_batch_the_page_says_so(runs):
+    write_run(runs / "begun", epochs=0, card=BUNDLED[1])
+    write_run(runs / "older", card=BUNDLED[1])
+    app = open_page(section="trained", run="begun")
+    assert "comes with the first epoch" in html_of(app, 'data-batch="none"')
+    app = open_page(section="trained", run="older")
+    assert "has kept no batch" in html_of(app, 'data-batch="none"')
+
+
 # ---- the demo run
 
 
@@ -418,22 +599,6 @@ def test_shapes_are_drawn_by_their_seed(tmp_path):
     for file in files[::40]:
         first, second = (np.asarray(Image.open(tmp_path / name / file)) for name in ("one", "two"))
         assert np.array_equal(first, second)
-
-
-@pytest.mark.parametrize("method", [training.UNMIXED, *mixable()])
-def test_a_batch_is_mixed_by_every_method(method):
-    class Begun:
-        def __init__(self):
-            self.method = method
-
-    pictures, mixed, weights = training.mix_batch(Begun(), 0)
-    assert mixed.shape == pictures.shape
-    assert float(mixed.min()) >= 0
-    assert float(mixed.max()) <= 1
-    assert bool((weights >= 0).all())
-    again = training.mix_batch(Begun(), 0)[1]
-    assert torch.equal(mixed, again)
-    assert (method == training.UNMIXED) == torch.equal(mixed, pictures)
 
 
 @pytest.mark.usefixtures("no_demo", "runs")
@@ -452,7 +617,7 @@ def test_a_demo_run_starts_learns_and_is_cancelled():
         time.sleep(0.2)
     app.run()
     assert len(app.get("plotly_chart")) == 2
-    assert "data-batch=" in "".join(bodies(app))
+    assert re.search(r'data-batch="\d+"', "".join(bodies(app)))
     app.button(key="demo-cancel").click().run()
     assert not demo.is_running
     assert demo.problem == ""
@@ -496,3 +661,22 @@ def test_lines_of_an_attack_carry_their_names():
     assert [note.text for note in figure.layout.annotations] == ["one", "two"]
     places = [1 - 0.9 + note.ay for note in figure.layout.annotations]
     assert abs(places[0] - places[1]) >= charts.LINE - 1e-6
+
+
+@pytest.mark.parametrize("look", [LIGHT, DARK])
+def test_names_of_a_cost_chart_lie_apart_and_inside(look):
+    points = standings.published_points()
+    figure = charts.overhead_scatter(points, "x", look)
+    notes = figure.layout.annotations[:-1]
+    low, high = figure.layout.yaxis.range
+    pixels = figure.layout.height - figure.layout.margin.t - figure.layout.margin.b
+    tops = [(high - note.y) / (high - low) * pixels + note.ay for note in notes]
+    assert min(b - a for a, b in pairwise(tops)) >= charts.LINE - 1e-6
+    assert tops[0] > 0
+    assert tops[-1] < pixels
+    right = figure.layout.xaxis.range[1]
+    assert all(note.xanchor == "right" for note in notes if note.x > 0.6 * right)
+    assert {mark for trace in figure.data for mark in [trace.marker.symbol]} == {
+        "circle",
+        "diamond",
+    }, "colour alone does not tell the two groups apart"

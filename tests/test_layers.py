@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mixviz.core.saliency import resize
-from mixviz.networks import NETWORKS
+from mixviz.networks import NETWORKS, default_options
 from mixviz.zoo.architectures import TORCHVISION
 from mixviz.zoo.classifier import Classifier
 from mixviz.zoo.layers import (
@@ -24,6 +24,7 @@ STAGES = {
     "efficientnet_b0": 5,
     "mobilenet_v3_large": 5,
 }
+NAMES = tuple(dict.fromkeys((*NETWORKS, *TORCHVISION)))
 # Heads with something between the average pool and the last linear layer.
 DEEP_HEADS = ("convnext_tiny", "mobilenet_v3_large")
 
@@ -42,14 +43,16 @@ def classifier_of(network, size):
 
 def build(name):
     torch.manual_seed(0)
-    if name in NETWORKS:
+    if name in NETWORKS and "width" in default_options(name):
         return classifier_of(NETWORKS[name](7, width=4), 16)
+    if name in NETWORKS:
+        return classifier_of(NETWORKS[name](7), 32)
     from torchvision.models import get_model
 
     return classifier_of(get_model(name, weights=None, num_classes=7), 32)
 
 
-@pytest.fixture(scope="module", params=[*NETWORKS, *TORCHVISION])
+@pytest.fixture(scope="module", params=NAMES)
 def named(request):
     return request.param, build(request.param)
 
@@ -83,6 +86,23 @@ def test_every_layer_gives_the_logits_bit_for_bit(named):
     for module in classifier.modules():
         assert not module._forward_hooks
         assert not module.training
+
+
+def test_torchvisions_own_densenet_is_cut_as_ours():
+    from torchvision.models import densenet121
+
+    torch.manual_seed(0)
+    theirs = classifier_of(densenet121(weights=None, num_classes=7), 32)
+    ours = build("densenet121")
+    x = images()
+    with torch.no_grad():
+        wanted = theirs(resize(x, 32))
+        assert layer_names(theirs) == layer_names(ours)
+        for layer in range(len(layer_names(theirs))):
+            assert torch.equal(logits_from(theirs, layer, features_at(theirs, layer, x)), wanted)
+    there, here = last_maps(theirs, x), last_maps(ours, x)
+    assert torch.equal(there.features, here.features)
+    assert (there.features >= 0).all()
 
 
 def test_the_input_layer_is_the_picture_normalised(preact):

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from playwright.sync_api import expect
 from stage_harness import SIDE, cell_means, patch_scene, photograph, share_scene, smooth
-from test_stage import NAMES, address, chromium, contrast, unpack, visit
+from test_stage import NAMES, contrast, unpack
 
 from mixviz import stage
 from mixviz.core.types import Pair
@@ -19,7 +19,6 @@ from mixviz.stage.wire import FREE, WHOLE, pack_arrays, pack_pixels
 from mixviz.ui import pixel_staging
 from mixviz.viz.draw import heat
 
-__all__ = ["address", "chromium", "visit"]  # fixtures, shared with the stage of blocks
 PANELS = ["A", "B", "sA", "sB", "gA", "gB", "z", "mix"]
 
 
@@ -149,8 +148,8 @@ def weight(scene, lam):
     return float(np.where(scene.free, lam, scene.fixed).astype(float).mean())
 
 
-def test_everything_is_drawn_and_the_mix_is_the_blend(visit, scene):
-    here = visit("pixels=patches")
+def test_everything_is_drawn_and_the_mix_is_the_blend(open_stage, scene):
+    here = open_stage("pixels=patches")
     assert here.see("scene") == scene.key
     assert float(here.see("weight")) == pytest.approx(weight(scene, 0.4), abs=1e-6)
     assert np.abs(here.pixels("mix") - expected_mix(scene, 0.4)).max() <= 0.51
@@ -172,8 +171,8 @@ def test_everything_is_drawn_and_the_mix_is_the_blend(visit, scene):
     assert all(box is None for box in [e.bounding_box() for e in hidden.all()])
 
 
-def test_a_mask_of_shares_is_the_blend_too(visit):
-    here = visit("pixels=shares")
+def test_a_mask_of_shares_is_the_blend_too(open_stage):
+    here = open_stage("pixels=shares")
     scene = share_scene(NAMES)
     assert np.abs(here.pixels("mix") - expected_mix(scene, 0.0)).max() <= 0.51
     assert float(here.see("weight")) == pytest.approx(float(scene.fixed.mean()), abs=1e-4)
@@ -187,8 +186,8 @@ def test_a_mask_of_shares_is_the_blend_too(visit):
     expect(here.page.locator(".card h3")).to_contain_text("the closest call")
 
 
-def test_card_and_reticle_follow_the_cell_in_every_panel(visit, scene):
-    here = visit("pixels=patches")
+def test_card_and_reticle_follow_the_cell_in_every_panel(open_stage, scene):
+    here = open_stage("pixels=patches")
     page = here.page
     for name, row, column in [("A", 0, 0), ("gB", 3, 1), ("z", 1, 1), ("mix", 2, 3)]:
         here.hover(name, row, column, grid=4)
@@ -212,31 +211,31 @@ def test_card_and_reticle_follow_the_cell_in_every_panel(visit, scene):
         assert not here.panel(name).evaluate(drawn, [3, 0]), name
     page.mouse.down()
     page.mouse.up()
-    here.expect("pinned", "1,2")
+    here.expect_stage(pinned="1,2")
     here.hear("block", [1, 2])
     page.mouse.move(5, 5)
     page.locator(".lanes").focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowLeft")
-    here.expect("pinned", "2,1")
+    here.expect_stage(pinned="2,1")
     here.hear("block", [2, 1])
     page.keyboard.press("Escape")
-    here.expect("pinned", "")
+    here.expect_stage(pinned="")
     here.hear("block", None)
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Enter")
-    expect(here.root).to_have_attribute("data-pinned", re.compile(r"\d,\d"))
+    expect(here.stage).to_have_attribute("data-pinned", re.compile(r"\d,\d"))
 
 
-def test_scrubbing_needs_no_server_and_the_label_is_the_mask_s_mean(visit, scene):
-    here = visit("pixels=patches")
+def test_scrubbing_needs_no_server_and_the_label_is_the_mask_s_mean(open_stage, scene):
+    here = open_stage("pixels=patches")
     page = here.page
     page.evaluate("mixvizStage.draws.length = 0")
     before = len(here.sent)
     page.locator(".grab").focus()
     page.keyboard.press("Home")
     for i in range(51):
-        here.expect("lam", f"{i / 50:g}")
+        here.expect_stage(lam=f"{i / 50:g}")
         assert float(here.see("weight")) == pytest.approx(weight(scene, i / 50), abs=1e-3)
         if i in (0, 31, 50):
             assert np.abs(here.pixels("mix") - expected_mix(scene, i / 50)).max() <= 0.51
@@ -255,39 +254,39 @@ def test_scrubbing_needs_no_server_and_the_label_is_the_mask_s_mean(visit, scene
     np.testing.assert_allclose((ends[:, 1] - left) / (right - left), given, atol=1e-3)
 
 
-def test_dragging_sends_one_value_and_no_arrays(visit):
-    here = visit("pixels=patches")
+def test_dragging_sends_one_value_and_no_arrays(open_stage):
+    here = open_stage("pixels=patches")
     page = here.page
     page.mouse.move(*here.rail(0.4))
     page.mouse.down()
     page.mouse.move(*here.rail(0.9), steps=30)
-    here.expect("lam", "0.9")
+    here.expect_stage(lam="0.9")
     received = len(here.received)
     page.mouse.up()
     here.hear("lam", 0.9)
     page.wait_for_timeout(150)
     assert sum(len(payload) for payload in here.received[received:]) < 20_000
-    here.expect("lam", "0.9")
+    here.expect_stage(lam="0.9")
 
 
-def test_a_mask_that_follows_lambda_otherwise_is_asked_for(visit):
-    here = visit("pixels=box", frames=1)
+def test_a_mask_that_follows_lambda_otherwise_is_asked_for(open_stage):
+    here = open_stage("pixels=box", frames=1)
     page = here.page
     expect(page.locator(".guide-title")).to_be_hidden()
     expect(page.locator(".bh .r")).to_have_text("each λ is computed when it is asked for")
     page.locator(".grab").focus()
     page.keyboard.press("End")
-    here.expect("lam", "1")
-    here.expect("weight", "1.000000")
+    here.expect_stage(lam="1")
+    here.expect_stage(weight="1.000000")
     here.hear("lam", 1.0)
     expect(page.locator(".card h3")).to_contain_text("the most salient")
     page.keyboard.press("PageDown")
-    here.expect("lam", "0.9")
+    here.expect_stage(lam="0.9")
     assert float(here.see("weight")) == pytest.approx(0.9, abs=0.01)
 
 
-def test_lambda_that_is_not_used_says_so_and_stays(visit):
-    here = visit("pixels=shares")
+def test_lambda_that_is_not_used_says_so_and_stays(open_stage):
+    here = open_stage("pixels=shares")
     page = here.page
     why = "λ is not used: the label is independent of it"
     expect(page.locator(".grab")).to_have_attribute("aria-disabled", "true")
@@ -300,28 +299,28 @@ def test_lambda_that_is_not_used_says_so_and_stays(visit):
     page.keyboard.press("End")
     page.keyboard.press("s")
     page.wait_for_timeout(250)
-    here.expect("lam", "0.4")
+    here.expect_stage(lam="0.4")
     assert len(here.sent) == before
 
 
-def test_overlays_bare_photographs_help_and_swap(visit):
-    here = visit("pixels=patches")
+def test_overlays_bare_photographs_help_and_swap(open_stage):
+    here = open_stage("pixels=patches")
     page = here.page
     seen = {}
     for mode in ["Heat", "Contour", "Spotlight", "Blocks"]:
         page.get_by_role("button", name=mode).click()
-        here.expect("overlay", mode.lower())
+        here.expect_stage(overlay=mode.lower())
         page.wait_for_timeout(60)
         seen[mode] = here.pixels("sA")
     assert all((seen["Blocks"] != seen[m]).any() for m in ["Heat", "Contour", "Spotlight"])
     here.hear("overlay", "blocks")
     page.locator(".lanes").focus()
     page.keyboard.down("x")
-    here.expect("bare", "true")
+    here.expect_stage(bare="true")
     for name in ("sA", "gA"):
         assert (here.pixels(name) == here.pixels("A")).all(), name
     page.keyboard.up("x")
-    here.expect("bare", "false")
+    here.expect_stage(bare="false")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     expect(page.get_by_role("dialog")).to_contain_text("swap A and B")
@@ -331,15 +330,15 @@ def test_overlays_bare_photographs_help_and_swap(visit):
     here.hear("action", "swap")
     old = here.see("scene")
     page.evaluate("document.querySelector('.st-key-swapped input').click()")
-    expect(here.root).not_to_have_attribute("data-scene", old)
+    expect(here.stage).not_to_have_attribute("data-scene", old)
     expect(page.locator('[data-p="A"] .t')).to_have_text("Dahlia")
 
 
-def test_the_heat_is_the_map_as_it_is(visit):
-    here = visit("pixels=patches&overlay=heat")
+def test_the_heat_is_the_map_as_it_is(open_stage):
+    here = open_stage("pixels=patches&overlay=heat")
     page = here.page
     page.get_by_role("slider", name="Strength of the overlay").press("End")
-    here.expect("alpha", "1")
+    here.expect_stage(alpha="1")
     drawn, maps = here.pixels("sA"), [smooth(name) for name in NAMES]
     colours = heat(maps[0], np.max(maps))
     expected = Image.fromarray(colours).resize(drawn.shape[:2], Image.Resampling.BOX)
@@ -348,10 +347,10 @@ def test_the_heat_is_the_map_as_it_is(visit):
 
 
 @pytest.mark.parametrize("kind", ["patches", "shares"])
-def test_dark_and_narrow_keep_everything(visit, kind):
-    here = visit(f"pixels={kind}", color_scheme="dark")
+def test_dark_and_narrow_keep_everything(open_stage, kind):
+    here = open_stage(f"pixels={kind}", scheme="dark")
     page = here.page
-    here.expect("theme", "dark")
+    here.expect_stage(theme="dark")
     background, texts = page.evaluate(
         """() => {
         const page = document.querySelector("[data-testid=stApp]");

@@ -120,8 +120,8 @@ def test_so_many_patches_are_on_top():
 def test_pooling_is_a_mean_that_sums_to_one():
     saliency = torch.arange(16.0).view(1, 4, 4)
     expected = torch.tensor([[[10.0, 18.0], [42.0, 50.0]]], dtype=torch.float64) / 120
-    torch.testing.assert_close(pool("s0", saliency, 2), expected)
-    assert torch.equal(pool("s0", saliency, 4), saliency.double() / 120)
+    torch.testing.assert_close(pool(2, s0=saliency)[0].blocks, expected)
+    assert torch.equal(pool(4, s0=saliency)[0].blocks, saliency.double() / 120)
 
 
 # --- by hand: 4×4 patches of one pixel

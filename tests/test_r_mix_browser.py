@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from browser import PICTURE, Visit, launch, serve
+from browser import PICTURE
 from playwright.sync_api import expect
 from safetensors.torch import save
 
@@ -21,28 +21,6 @@ PLACE = """
   return [box.x + xaxis._offset + xaxis.l2p(column), box.y + yaxis._offset + yaxis.l2p(row)];
 }
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launch() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with serve(tmp_path_factory.mktemp("r-mix")) as opened:
-        yield opened
-
-
-@pytest.fixture
-def visit(browser, address):
-    context = browser.new_context()
-    opened = Visit(context, address)
-    yield opened
-    context.close()
-    assert not opened.complaints
-    assert opened.hosts <= {"127.0.0.1", None}  # None: a picture within the page
 
 
 def wait(visit):
@@ -90,15 +68,13 @@ def test_lambda_is_scrubbed_without_the_server(visit):
     page = visit.page
     page.clock.install()  # a busy machine would rest where no hand does
     open_page(visit)
-    box = page.locator(".grab").bounding_box()
-    left, width, height = box["x"] + 9, box["width"] - 18, box["y"] + 14
     sent = len(visit.sent)
-    page.mouse.move(left + 0.5 * width, height)
+    page.mouse.move(*visit.rail(0.5))
     page.clock.pause_at(page.evaluate("Date.now()") + 1000)
     page.mouse.down()
     weights = set()
     for step in range(10, 41):
-        page.mouse.move(left + step / 50 * width, height)
+        page.mouse.move(*visit.rail(step / 50))
         page.clock.run_for(40)
         weights.add(visit.see("weight"))
     assert len(weights) > 20, "the label follows λ"
@@ -216,8 +192,8 @@ def test_percentiles_are_searched_cancelled_searched_again_and_adopted(visit):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1440, "dark")])
-def test_it_fits_the_window_in_both_themes(browser, address, width, scheme):
-    visit = Visit(browser.new_context(), address, width, scheme)
+def test_it_fits_the_window_in_both_themes(new_visit, width, scheme):
+    visit = new_visit(width=width, scheme=scheme)
     open_page(visit, "?lam=0.36&num_patches=8&size=32&search=0.36")
     expect(visit.page.locator("[data-best]")).to_be_visible(timeout=SEARCH)
     visit.settle()
@@ -228,8 +204,6 @@ def test_it_fits_the_window_in_both_themes(browser, address, width, scheme):
         for box in (part.bounding_box() for part in visit.page.locator(place).all()):
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= width
-    assert not visit.complaints
-    visit.page.context.close()
 
 
 def test_a_loaded_policy_chooses_here_and_on_compare(visit):

@@ -23,6 +23,8 @@ IMPORTS = {
     "gco-wrapper": "gco",
     "pymaxflow": "maxflow",
     "import-linter": "importlinter",
+    "lightning-fabric": "lightning_fabric",
+    "stable-baselines3": "stable_baselines3",
 }
 # What is required without an import that names it, and why.
 WITHOUT_IMPORT = {
@@ -80,8 +82,13 @@ def test_what_is_imported_is_required_and_what_is_required_is_imported():
     run_time = required("requirements.txt")
     modules = {IMPORTS.get(name, name) for name in run_time}
     bench = {path for path in SOURCE if "bench" in path.parts}
-    missing = imported([path for path in SOURCE if path not in bench]) - modules
+    extras = {ROOT / "mixviz/train/agent.py", ROOT / "mixviz/train/board.py"}
+    missing = imported([path for path in SOURCE if path not in bench | extras]) - modules
     assert not missing, f"imported by the app, not in requirements.txt: {missing}"
+    training = {IMPORTS.get(name, name) for name in required("requirements-train.txt")}
+    modules |= training | {"gymnasium"}  # of Stable-Baselines3, whose spaces are its own
+    missing = imported(sorted(extras)) - modules
+    assert not missing, f"imported by training, not in requirements-train.txt: {missing}"
     used = imported(SOURCE)
     idle = {
         name
@@ -95,7 +102,7 @@ def test_what_is_imported_is_required_and_what_is_required_is_imported():
 
 
 def test_every_requirement_has_a_lower_bound():
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-train.txt", "requirements-dev.txt"):
         for name, bounds in required(file).items():
             assert ">=" in bounds, f"{name} in {file} has no lower bound"
 

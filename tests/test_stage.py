@@ -1,24 +1,13 @@
 """The stage in a real browser: what a visitor sees, feels and sends."""
 
-import base64
-import io
 import json
-import os
 import re
-import signal
-import socket
 import struct
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from stage_harness import LAMBDAS, Problem, photograph
 from streamlit.testing.v1 import AppTest
 
@@ -26,15 +15,6 @@ from mixviz import stage
 from mixviz.stage.wire import pack_feed, pack_shelf, pack_show
 
 HERE = Path(__file__).parent
-CHROMIUM = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 NAMES = ("Cat", "Dahlia")
 
 
@@ -129,177 +109,6 @@ def test_a_page_reads_what_was_committed():
 # ---- in the browser
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("stage") / "server.log"
-    options = {
-        "server.headless": "true",
-        "server.port": port,
-        "server.address": "127.0.0.1",
-        "server.fileWatcherType": "none",
-        "browser.gatherUsageStats": "false",
-    }
-    command = [sys.executable, "-m", "streamlit", "run", str(HERE / "stage_harness.py")]
-    for name, value in options.items():
-        command += [f"--{name}", str(value)]
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=HERE.parent,
-            env=os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
-    try:
-        for _ in range(120):
-            assert server.poll() is None, log.read_text()
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1):
-                    break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.25)
-        else:
-            pytest.fail(log.read_text())
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait(10)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        path = "/usr/bin/chromium"
-        browser = playwright.chromium.launch(
-            executable_path=path if Path(path).exists() else None, args=CHROMIUM
-        )
-        yield browser.new_context()  # one for all visits: the program is fetched and compiled once
-        browser.close()
-
-
-class Gate:
-    """The line between page and server; what comes from a side in `shut` waits in `held`."""
-
-    def __init__(self, page):
-        self.page = page
-        self.shut = set()
-        self.held = {"page": [], "server": []}
-        page.route_web_socket(re.compile("stream"), self._join)
-
-    def _join(self, socket):
-        server = socket.connect_to_server()
-        self.onward = {"page": server.send, "server": socket.send}
-        socket.on_message(lambda message: self._carry("page", message))
-        server.on_message(lambda message: self._carry("server", message))
-
-    def _carry(self, side, message):
-        if side in self.shut:
-            self.held[side].append(message)
-        else:
-            self.onward[side](message)
-
-    def hold_answer(self, act):
-        """Does `act` and holds the server's whole answer; returns how many messages are held."""
-        self.shut.add("server")
-        known = len(self.held["server"])
-        self.page.evaluate(act)
-        for _ in range(500):
-            self.page.wait_for_timeout(20)
-            # The harness writes this line last.
-            if any(b'"heard"' in message for message in self.held["server"][known:]):
-                return len(self.held["server"])
-        pytest.fail("the server did not answer")
-
-    def let(self, side, count=None):
-        """Sends on the first `count` messages held from `side`; without a number opens the way."""
-        now = self.held[side][:count]
-        del self.held[side][:count]
-        if count is None:
-            self.shut.discard(side)
-        for message in now:
-            self.onward[side](message)
-
-
-class Visit:
-    """One page on the harness, its traffic and its complaints."""
-
-    def __init__(self, context, address, query="", frames=51, width=1440, gated=False, **media):
-        self.page = context.new_page()
-        self.gate = Gate(self.page) if gated else None
-        self.page.set_viewport_size({"width": width, "height": 1000})
-        self.page.emulate_media(
-            **({"color_scheme": "light", "reduced_motion": "no-preference"} | media)
-        )
-        self.sent, self.received, self.complaints = [], [], []
-        self.page.on("websocket", self._listen)
-        self.page.on(
-            "console", lambda m: self.complaints.append(m.text) if m.type == "error" else None
-        )
-        self.page.on("pageerror", lambda e: self.complaints.append(str(e)))
-        self.page.goto(f"{address}/?{query}")
-        self.root = self.page.locator(".mx")
-        self.root.wait_for(state="attached", timeout=30_000)
-        if frames is not None:
-            expect(self.root).to_have_attribute("data-frames", str(frames), timeout=30_000)
-        self.page.wait_for_timeout(100)
-
-    def _listen(self, websocket):
-        websocket.on("framesent", lambda payload: self.sent.append(payload))
-        websocket.on("framereceived", lambda payload: self.received.append(payload))
-
-    def see(self, name):
-        return self.root.get_attribute(f"data-{name}")
-
-    def expect(self, name, value):
-        expect(self.root).to_have_attribute(f"data-{name}", value)
-
-    def panel(self, name):
-        return self.page.locator(f'[data-p="{name}"] .cv')
-
-    def hover(self, name, row, column, grid=8):
-        box = self.panel(name).bounding_box()
-        cell = box["width"] / grid
-        self.page.mouse.move(box["x"] + (column + 0.5) * cell, box["y"] + (row + 0.5) * cell)
-        self.expect("block", f"{row},{column}")
-
-    def rail(self, lam):
-        box = self.page.locator(".grab").bounding_box()
-        return box["x"] + 9 + lam * (box["width"] - 18), box["y"] + 14
-
-    def pixels(self, name):
-        url = self.panel(name).locator(".base").evaluate("c => c.toDataURL()")
-        image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
-        return np.asarray(image.convert("RGB")).astype(int)
-
-    def hear(self, name, value):
-        """Waits until the server has heard `value`."""
-        pattern = re.compile(re.escape(f'"{name}": {json.dumps(value)}'))
-        expect(self.page.locator("[data-testid=stText]")).to_have_text(pattern)
-
-
-@pytest.fixture
-def visit(chromium, address):
-    visits = []
-
-    def open_page(query="", **options):
-        visits.append(Visit(chromium, address, query, **options))
-        return visits[-1]
-
-    yield open_page
-    for one in visits:
-        complaints = one.complaints
-        one.page.close()
-        assert complaints == []
-
-
 def moved(image, source, grid):
     side = image.shape[0] // grid
     blocks = image.reshape(grid, side, grid, side, 3).swapaxes(1, 2).reshape(grid**2, side, side, 3)
@@ -317,8 +126,8 @@ def blend(problem, lam):
 
 
 @pytest.mark.parametrize(("grid", "levels"), [(2, 1), (16, 8)])
-def test_the_mix_is_the_blend_to_rounding(visit, grid, levels):
-    here = visit(f"grid={grid}&levels={levels}")
+def test_the_mix_is_the_blend_to_rounding(open_stage, grid, levels):
+    here = open_stage(f"grid={grid}&levels={levels}")
     expected = blend(Problem(NAMES, grid, levels, 0.05), 0.4)
     assert np.abs(here.pixels("mix") - expected).max() <= 0.5 + 1e-9
     # The card shows every label, or five around the present one.
@@ -326,17 +135,17 @@ def test_the_mix_is_the_blend_to_rounding(visit, grid, levels):
     assert here.page.locator('[data-row="sum"] td.on').inner_text() == "0"
 
 
-def test_pictures_may_come_after_the_scene(visit):
-    here = visit("late=1", frames=None)
-    here.expect("ready", "false")
+def test_pictures_may_come_after_the_scene(open_stage):
+    here = open_stage("late=1", frames=None)
+    here.expect_stage(ready="false")
     here.page.get_by_role("button", name="again").click()
-    here.expect("ready", "true")
-    here.expect("frames", "51")
+    here.expect_stage(ready="true")
+    here.expect_stage(frames="51")
     assert here.pixels("mix").std() > 10
 
 
-def test_everything_is_drawn_and_the_numbers_are_the_frame_s(visit, problem):
-    here = visit()
+def test_everything_is_drawn_and_the_numbers_are_the_frame_s(open_stage, problem):
+    here = open_stage()
     frame, _ = problem.frame(0.4)
     assert here.see("scene") == problem.scene().key
     assert float(here.see("total")) == pytest.approx(frame.terms["total"], abs=1e-6)
@@ -360,8 +169,8 @@ def test_everything_is_drawn_and_the_numbers_are_the_frame_s(visit, problem):
     assert all(box is None for box in [e.bounding_box() for e in hidden.all()])
 
 
-def test_card_and_reticle_follow_the_hovered_block_in_every_panel(visit, problem):
-    here = visit()
+def test_card_and_reticle_follow_the_hovered_block_in_every_panel(open_stage, problem):
+    here = open_stage()
     frame, _ = problem.frame(0.4)
     before = here.page.locator(".card h3").inner_text()
     assert "the closest call" in before
@@ -394,8 +203,8 @@ def test_card_and_reticle_follow_the_hovered_block_in_every_panel(visit, problem
         assert not here.panel(name).evaluate(drawn, [0, 7]) or name in {"mA", "mB"}, name
 
 
-def test_dragging_lambda_sends_nothing_until_it_rests(visit):
-    here = visit("grid=16")
+def test_dragging_lambda_sends_nothing_until_it_rests(open_stage):
+    here = open_stage("grid=16")
     page = here.page
     page.evaluate(
         """() => { mixvizStage.draws.length = 0; window.gaps = [];
@@ -413,13 +222,13 @@ def test_dragging_lambda_sends_nothing_until_it_rests(visit):
     rests = sum(gap > 140 for gap in page.evaluate("gaps"))
     assert len(here.sent) - before <= rests
     before += rests
-    here.expect("lam", "0.9")
+    here.expect_stage(lam="0.9")
     received = len(here.received)
     page.mouse.up()
     here.hear("lam", 0.9)
     page.wait_for_timeout(200)
     assert len(here.sent) <= before + 1
-    here.expect("lam", "0.9")
+    here.expect_stage(lam="0.9")
     bytes_back = sum(len(payload) for payload in here.received[received:])
     assert bytes_back < 40_000, "pictures, feeds and the program itself are not sent again"
     here.hover("z", 0, 0, grid=16)
@@ -431,96 +240,129 @@ def test_dragging_lambda_sends_nothing_until_it_rests(visit):
     assert page.evaluate("mixvizStage.draws.length") > 30
 
 
-def test_keys_on_the_slider_commit_once_and_nothing_moves(visit):
-    here = visit()
+def test_keys_on_the_slider_commit_once_and_nothing_moves(open_stage):
+    here = open_stage()
     page = here.page
     tops = "() => document.querySelector('[data-testid=stText]').getBoundingClientRect().top"
     place = page.evaluate(tops)
     before = len(here.sent)
     page.locator(".grab").focus()
     page.keyboard.press("Home")
-    here.expect("lam", "0")
+    here.expect_stage(lam="0")
     for i in range(1, 51):
         page.keyboard.press("ArrowRight")
         if i % 5 == 0:
-            here.expect("lam", f"{i / 50:g}")
+            here.expect_stage(lam=f"{i / 50:g}")
             assert page.evaluate(tops) == place, "heights are reserved"
     assert page.locator(".grab").get_attribute("aria-valuenow") == "1.00"
     assert "given" in page.locator(".grab").get_attribute("aria-valuetext")
     page.keyboard.press("PageDown")
-    here.expect("lam", "0.9")
+    here.expect_stage(lam="0.9")
     page.keyboard.press("End")
-    here.expect("lam", "1")
+    here.expect_stage(lam="1")
     here.hear("lam", 1.0)
     # Keys from a script come faster than 150 ms, unless this machine is busy.
     assert 1 <= len(here.sent) - before <= 3
     expect(page.locator(".words")).to_contain_text("forbidden")
 
 
-def test_arrows_move_the_block_a_click_pins_it_escape_frees_it(visit):
-    here = visit()
+def test_arrows_move_the_block_a_click_pins_it_escape_frees_it(open_stage):
+    here = open_stage()
     page = here.page
     here.hover("z", 3, 3)
     page.mouse.down()
     page.mouse.up()
-    here.expect("pinned", "3,3")
+    here.expect_stage(pinned="3,3")
     page.mouse.move(5, 5)
     page.locator(".lanes").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
-    here.expect("block", "4,4")
+    here.expect_stage(block="4,4")
     expect(page.locator(".card h3")).to_contain_text("Row 5, column 5")
     here.hear("block", [4, 4])
-    here.expect("pinned", "4,4")
+    here.expect_stage(pinned="4,4")
     page.keyboard.press("Escape")
-    here.expect("pinned", "")
+    here.expect_stage(pinned="")
     here.hear("block", None)
 
 
-def test_values_still_to_come_are_marked_and_then_filled(visit):
-    here = visit("chunks=1", frames=10)
+def test_values_still_to_come_are_marked_and_then_filled(open_stage):
+    here = open_stage("chunks=1", frames=10)
     page = here.page
     assert "updating" in page.locator(".bh .r").inner_text()
     assert page.locator(".rail.unknown").first.get_attribute("d").count("M") == 41
     page.locator(".grab").focus()
     page.keyboard.press("ArrowRight")
-    here.expect("lam", "0.48")
+    here.expect_stage(lam="0.48")
     page.mouse.move(*here.rail(0.7))
     page.mouse.down()
-    here.expect("lam", "0.72")
+    here.expect_stage(lam="0.72")
     page.mouse.up()
     page.wait_for_timeout(500)
     page.locator(".st-key-chunks input").fill("6")
     page.locator(".st-key-chunks input").press("Enter")
-    here.expect("frames", "51")
-    here.expect("lam", "0.72")
+    here.expect_stage(frames="51")
+    here.expect_stage(lam="0.72")
     assert page.locator(".rail.unknown").first.get_attribute("d") == ""
     assert "upright" in page.locator(".bh .r").inner_text()
 
 
-def test_a_value_nobody_sent_is_asked_of_the_server(visit):
-    here = visit("chunks=0", frames=1)
+def test_a_value_nobody_sent_is_asked_of_the_server(open_stage):
+    here = open_stage("chunks=0", frames=1)
     here.page.locator(".grab").focus()
     here.page.keyboard.press("ArrowRight")
-    here.expect("lam", "0.42")
-    here.expect("frames", "2")
+    here.expect_stage(lam="0.42")
+    here.expect_stage(frames="2")
 
 
-def test_the_old_threads_stay_until_new_ones_come(visit):
-    here = visit()
+def test_the_old_threads_stay_until_new_ones_come(open_stage):
+    here = open_stage()
     page = here.page
     assert page.locator(".ghosts").get_attribute("d") == ""
     page.locator(".st-key-chunks input").fill("1")
     page.locator(".st-key-chunks input").press("Enter")
     page.evaluate("document.querySelector('.st-key-swapped input').click()")
-    here.expect("frames", "10")
+    here.expect_stage(frames="10")
     assert page.locator(".ghosts").get_attribute("d").count("M") == 41
     expect(page.locator(".busy")).to_be_visible()
     assert page.locator(".threads").get_attribute("d").count("M") == 10
 
 
-def test_the_server_does_not_pull_lambda_out_of_the_hand(visit):
-    here = visit(gated=True)
+def test_a_hand_at_rest_keeps_its_lambda_while_another_scene_comes(open_stage):
+    here = open_stage(gated=True)
+    page, gate = here.page, here.gate
+    # A slow clock for what is sent after a rest: the scene comes before it.
+    page.evaluate(
+        """() => { const real = window.setTimeout;
+        window.setTimeout = (act, ms, ...more) => real(act, ms === 150 ? 1500 : ms, ...more) }"""
+    )
+    old = here.see("scene")
+    gate.hold_answer("document.querySelector('.st-key-swapped input').click()")
+    gate.shut.add("page")
+    page.mouse.move(*here.rail(0.4))
+    page.mouse.down()
+    page.mouse.move(*here.rail(0.7))
+    here.expect_stage(lam="0.7")
+    for _ in range(100):  # the scene at λ 0.4; its other λ stay behind
+        gate.let("server", 1)
+        page.wait_for_timeout(10)
+        if here.see("scene") != old:
+            break
+    for _ in range(150):
+        page.wait_for_timeout(20)
+        if gate.held["page"]:
+            break
+    page.mouse.up()
+    gate.let("server")
+    here.expect_stage(frames="51")
+    here.expect_stage(lam="0.7")
+    gate.let("page")
+    here.hear("lam", 0.7)
+    here.expect_stage(lam="0.7")
+
+
+def test_the_server_does_not_pull_lambda_out_of_the_hand(open_stage):
+    here = open_stage(gated=True)
     page, gate = here.page, here.gate
     old = here.see("scene")
     # Two answers at λ 0.4 are on their way; nothing the hand does now reaches the server.
@@ -532,8 +374,8 @@ def test_the_server_does_not_pull_lambda_out_of_the_hand(visit):
     page.mouse.move(*here.rail(0.4))
     page.mouse.down()
     page.mouse.move(*here.rail(0.7))
-    here.expect("lam", "0.7")
-    here.root.evaluate(
+    here.expect_stage(lam="0.7")
+    here.stage.evaluate(
         """e => { window.shown = []; new MutationObserver(() => shown.push(e.dataset.lam))
         .observe(e, { attributes: true, attributeFilter: ["data-lam"] }) }"""
     )
@@ -545,7 +387,7 @@ def test_the_server_does_not_pull_lambda_out_of_the_hand(visit):
         if i > 4 and '"clicks": 1' in text.inner_text():
             break
     page.mouse.move(*here.rail(0.7))
-    here.expect("lam", "0.7")
+    here.expect_stage(lam="0.7")
     assert set(page.evaluate("shown")) <= {"0.7", "0.72"}, "a frame changes nothing in the hand"
     page.mouse.up()
     for _ in range(100):
@@ -554,18 +396,18 @@ def test_the_server_does_not_pull_lambda_out_of_the_hand(visit):
             break
     # λ 0.7 is on its way; the new scene still comes as it was asked for before, at λ 0.4.
     gate.let("server")
-    expect(here.root).not_to_have_attribute("data-scene", old)
-    here.expect("frames", "51")
-    here.expect("lam", "0.7")
+    expect(here.stage).not_to_have_attribute("data-scene", old)
+    here.expect_stage(frames="51")
+    here.expect_stage(lam="0.7")
     gate.let("page")
     here.hear("lam", 0.7)
-    here.expect("lam", "0.7")
+    here.expect_stage(lam="0.7")
     expected = blend(Problem(NAMES[::-1], 8, 2, 0.05), 0.7)
     assert np.abs(here.pixels("mix") - expected).max() <= 0.5 + 1e-9
 
 
-def test_a_label_independent_of_lambda_leaves_nothing_to_scrub(visit):
-    here = visit("contract=independent")
+def test_a_label_independent_of_lambda_leaves_nothing_to_scrub(open_stage):
+    here = open_stage("contract=independent")
     page = here.page
     grab = page.locator(".grab")
     expect(grab).to_have_attribute("aria-disabled", "true")
@@ -581,57 +423,62 @@ def test_a_label_independent_of_lambda_leaves_nothing_to_scrub(visit):
     page.mouse.move(*here.rail(0.9))
     page.mouse.up()
     page.wait_for_timeout(250)
-    here.expect("lam", "0.4")
+    here.expect_stage(lam="0.4")
     assert len(here.sent) == before
     page.set_viewport_size({"width": 420, "height": 1000})
     expect(page.locator(".bh .r")).to_be_visible()
 
 
-def test_the_algorithm_is_walked_step_by_step(visit, problem):
-    here = visit("steps=1")
+def test_the_algorithm_is_walked_step_by_step(open_stage, problem):
+    here = open_stage("steps=1")
     page = here.page
     frame, trail = problem.frame(0.4)
     steps = problem.steps(0.4, trail, frame)
     settled = here.pixels("z")
     page.get_by_role("button", name="next swap move").click()
-    here.expect("step", "swap:0")
+    here.expect_stage(step="swap:0")
     first = steps[0]
     assert float(here.see("total")) == pytest.approx(first.objective[0], abs=1e-6)
     expect(page.locator(".say p")).to_contain_text(first.captions[0])
     shown = [float(t.replace("−", "-")) for t in page.locator(".eq .vl").all_inner_texts()]
     assert sum(shown[1:]) == pytest.approx(shown[0], abs=1e-9)
     here.hear("step", ["swap", 0])
-    here.expect("step", "swap:0")
+    here.expect_stage(step="swap:0")
     page.keyboard.press("Escape")
-    here.expect("step", "")
+    here.expect_stage(step="")
     assert (here.pixels("z") == settled).all()
     page.get_by_role("button", name="next round of the transport").click()
     page.get_by_role("button", name="next round of the transport").click()
-    here.expect("step", "rounds_0:1")
+    here.expect_stage(step="rounds_0:1")
     expect(page.locator('[data-p="mA"] figcaption')).to_contain_text("round 2 of 3")
     page.locator(".grab").focus()
     page.keyboard.press("ArrowRight")
-    here.expect("step", "")
+    here.expect_stage(step="")
     expect(page.get_by_role("button", name="next swap move")).to_be_enabled()
 
 
-def test_moves_play_and_hover_tells_what_they_are_worth(visit, problem):
-    here = visit()
+def test_moves_play_and_hover_tells_what_they_are_worth(open_stage, problem):
+    here = open_stage()
     page = here.page
     still = here.pixels("mA")
+    page.clock.install()  # a busy machine would come when it is over
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
     page.locator(".lanes").focus()
     page.keyboard.press(" ")
-    here.expect("playing", "true")
-    page.wait_for_timeout(250)
+    page.clock.run_for(250)
+    here.expect_stage(playing="true")
     assert (here.pixels("mA") != still).any()
-    here.expect("playing", "false")
+    page.clock.run_for(2000)
+    here.expect_stage(playing="false")
     assert (here.pixels("mA") == still).all()
     page.emulate_media(reduced_motion="reduce")
     page.keyboard.press(" ")
-    here.expect("playing", "true")
-    page.wait_for_timeout(150)
+    page.clock.run_for(150)
+    here.expect_stage(playing="true")
     faded = here.pixels("mA")
-    here.expect("playing", "false")
+    page.clock.run_for(2000)
+    here.expect_stage(playing="false")
+    page.clock.resume()
     assert (here.pixels("mA") == still).all()
     assert (faded[-1, 0] == still[-1, 0]).all(), "what stays is not dimmed: nothing travels"
     frame, _ = problem.frame(0.4)
@@ -655,22 +502,22 @@ def test_moves_play_and_hover_tells_what_they_are_worth(visit, problem):
     expect(tip).to_contain_text("ξ·cost")
 
 
-def test_overlays_bare_photographs_help_and_actions(visit):
-    here = visit("notice=1")
+def test_overlays_bare_photographs_help_and_actions(open_stage):
+    here = open_stage("notice=1")
     page = here.page
     seen = {}
     for mode in ["Heat", "Contour", "Spotlight", "Blocks"]:
         page.get_by_role("button", name=mode).click()
-        here.expect("overlay", mode.lower())
+        here.expect_stage(overlay=mode.lower())
         page.wait_for_timeout(60)
         seen[mode] = here.pixels("sA")
     assert all((seen["Blocks"] != seen[m]).any() for m in ["Heat", "Contour", "Spotlight"])
     page.locator(".lanes").focus()
     page.keyboard.down("x")
-    here.expect("bare", "true")
+    here.expect_stage(bare="true")
     assert (here.pixels("sA") == here.pixels("A")).all()
     page.keyboard.up("x")
-    here.expect("bare", "false")
+    here.expect_stage(bare="false")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
@@ -685,42 +532,42 @@ def test_overlays_bare_photographs_help_and_actions(visit):
     here.hear("overlay", "blocks")
 
 
-def test_the_strength_of_an_overlay_is_the_tab_s_own(visit):
-    here = visit(width=420)
+def test_the_strength_of_an_overlay_is_the_tab_s_own(open_stage):
+    here = open_stage(width=420)
     page = here.page
     slider = page.get_by_role("slider", name="Strength of the overlay")
     expect(slider).to_be_disabled()
     place = """e => [".seg", ".strength", ".lanes"].map(s => {
         const b = e.querySelector(s).getBoundingClientRect();
         return [b.x, b.y, b.width, b.height] })"""
-    bare, blocks, before = here.pixels("A"), here.pixels("sA"), here.root.evaluate(place)
+    bare, blocks, before = here.pixels("A"), here.pixels("sA"), here.stage.evaluate(place)
     for mode, usual in [("Heat", 0.66), ("Contour", 1), ("Spotlight", 0.88)]:
         page.get_by_role("button", name=mode).click()
-        here.expect("alpha", str(usual))
-        assert here.root.evaluate(place) == before, "its room is reserved"
+        here.expect_stage(alpha=str(usual))
+        assert here.stage.evaluate(place) == before, "its room is reserved"
         usually = np.abs(here.pixels("sA") - bare).mean()
         slider.focus()
         block = here.see("block")
         page.keyboard.press("ArrowLeft")
-        here.expect("alpha", f"{usual - 0.02:g}")
+        here.expect_stage(alpha=f"{usual - 0.02:g}")
         page.keyboard.press("Home")
-        here.expect("alpha", "0")
+        here.expect_stage(alpha="0")
         assert (here.pixels("sA") == bare).all()
         for _ in range(5):
             page.keyboard.press("PageUp")
-        here.expect("alpha", "0.5")
+        here.expect_stage(alpha="0.5")
         assert 0 < np.abs(here.pixels("sA") - bare).mean() < usually
         assert here.see("block") == block, "arrows on the slider leave the block alone"
         expect(slider).to_have_attribute("aria-valuetext", "50 percent")
     page.get_by_role("button", name="Blocks").click()
-    here.expect("alpha", "1")
+    here.expect_stage(alpha="1")
     assert (here.pixels("sA") == blocks).all()
     here.hear("overlay", "blocks")
     assert not any(b"strength" in (m if isinstance(m, bytes) else m.encode()) for m in here.sent)
     page.reload()
-    here.expect("frames", "51")
+    here.expect_stage(frames="51")
     page.get_by_role("button", name="Heat").click()
-    here.expect("alpha", "0.5")
+    here.expect_stage(alpha="0.5")
     page.evaluate("sessionStorage.clear()")
 
 
@@ -735,9 +582,9 @@ def contrast(first, second):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_both_themes_are_legible_and_photographs_the_same(visit, scheme):
-    here = visit(color_scheme=scheme)
-    here.expect("theme", scheme)
+def test_both_themes_are_legible_and_photographs_the_same(open_stage, scheme):
+    here = open_stage(scheme=scheme)
+    here.expect_stage(theme=scheme)
     styles = here.page.evaluate(
         """() => {
         const page = document.querySelector("[data-testid=stApp]");
@@ -759,8 +606,8 @@ def test_both_themes_are_legible_and_photographs_the_same(visit, scheme):
     assert np.abs(here.pixels("mix") - expected).max() <= 0.5 + 1e-9
 
 
-def test_narrow_windows_keep_everything(visit):
-    here = visit(width=1120)
+def test_narrow_windows_keep_everything(open_stage):
+    here = open_stage(width=1120)
     page = here.page
     main = page.locator("[data-testid=stMain]")
     for width in (1120, 420):
@@ -778,4 +625,4 @@ def test_narrow_windows_keep_everything(visit):
     page.mouse.down()
     page.mouse.move(*here.rail(0.8))
     page.mouse.up()
-    here.expect("lam", "0.8")
+    here.expect_stage(lam="0.8")

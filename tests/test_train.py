@@ -27,26 +27,32 @@ from scipy.stats import entropy
 from torch import nn
 
 from mixviz.augment import Mix, MixInside
+from mixviz.core.percentiles import percentile_choices
 from mixviz.methods import METHODS
 from mixviz.networks import preact_resnet18
-from mixviz.train import checkpoint, command, overhead, recipe, sources
+from mixviz.train import checkpoint, command, overhead, sources
 from mixviz.train.augment import Draws, draw, show_windows, vary_colours
-from mixviz.train.command import main, methods, read_stages
+from mixviz.train.command import main
 from mixviz.train.errors import DataError
+from mixviz.train.feed import in_turn
+from mixviz.train.flags import read_stages
 from mixviz.train.judge import Normaliser, measure
-from mixviz.train.objective import ConsistencyLoss, jensen_shannon
-from mixviz.train.recipe import (
+from mixviz.train.objective import CRITERIA, ConsistencyLoss, jensen_shannon
+from mixviz.train.recipe import Mixing, Recipe, Stage, trainable
+from mixviz.train.schedule import OneCycle
+from mixviz.train.shelf import Held
+from mixviz.train.sources import ImageSet
+from mixviz.train.work import (
     Learner,
-    Mixing,
-    Recipe,
-    Stage,
-    Work,
+    build_fabric,
+    build_network,
     build_objective,
     build_optimiser,
-    one_cycle,
+    build_work,
     take_step,
+    vary,
 )
-from mixviz.train.sources import ImageSet
+from mixviz.zoo.policy import choose_percentiles, load_policy
 
 CLASSES = (("n00000001", "red, crimson"), ("n00000002", "green"), ("n00000003", "blue"))
 SMALL = ("--width", "4", "--sizes", "16", "--batch", "8", "--device", "cpu", "--lr", "0.05")
@@ -197,22 +203,10 @@ def test_colour_factors_of_one_change_nothing_and_zero_saturation_is_grey() -> N
 # Recipe -----------------------------------------------------------------------------------------
 
 
-def test_one_cycle_is_torchs_schedule() -> None:
-    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    oracle = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 0.3, total_steps=50, pct_start=0.2, cycle_momentum=False
-    )
-    for step in range(50):
-        assert one_cycle(step, 50, 0.3, 0.2) == pytest.approx(oracle.get_last_lr()[0], rel=1e-9)
-        optimiser.step()
-        if step < 49:
-            oracle.step()
-
-
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
 def test_one_cycle_of_few_steps_stays_in_range(steps: int) -> None:
-    rates = [one_cycle(step, steps, 0.3, 0.2) for step in range(steps)]
-    assert all(0 < rate <= 0.3 for rate in rates)
+    rates = [OneCycle().part(step, steps) for step in range(steps)]
+    assert all(0 < rate <= 1 for rate in rates)
 
 
 def test_norms_and_biases_have_no_weight_decay() -> None:
@@ -242,7 +236,7 @@ def test_stages_are_read_and_refused() -> None:
 
 def test_statistics_are_those_of_numpy() -> None:
     images = torch.randint(0, 256, (2500, 3, 4, 4), dtype=torch.uint8)
-    mean, std = recipe.statistics(images)
+    mean, std = Held(ImageSet(images, torch.zeros(2500)), torch.device("cpu")).statistics()
     scaled = images.numpy() / 255
     np.testing.assert_allclose(mean, scaled.mean((0, 2, 3)), atol=1e-4)
     np.testing.assert_allclose(std, scaled.std((0, 2, 3)), atol=1e-4)
@@ -255,7 +249,7 @@ def test_measure_counts_first_and_first_five() -> None:
 
     data = ImageSet(torch.zeros(4, 3, 4, 4, dtype=torch.uint8), torch.tensor([7, 3, 2, 6]))
     normalise = Normaliser.of([0.5] * 3, [0.25] * 3, torch.device("cpu"))
-    accuracy = measure(Fixed(), data, normalise, batch=3)
+    accuracy = measure(Fixed(), Held(data, torch.device("cpu")), normalise, batch=3)
     assert (accuracy.top1, accuracy.top5, accuracy.images) == (25, 75, 4)
 
 
@@ -413,7 +407,7 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_epoch(
     def fill_up(_descriptor: int) -> None:
         nonlocal synced
         synced += 1
-        if synced > 4:  # checkpoint, card, state and log of the first epoch
+        if synced > 6:  # batch (2), checkpoint, card, state and log of the first epoch
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoint.os, "fsync", fill_up)
@@ -433,7 +427,7 @@ def card_of(run: Path) -> dict[str, Any]:
     return json.loads(next(run.glob("colours*.json")).read_text())
 
 
-@pytest.mark.parametrize("method", methods())
+@pytest.mark.parametrize("method", trainable())
 def test_every_method_trains_and_stands_in_the_card(method: str, tmp_path: Path) -> None:
     data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
     assert train(data, run, "--epochs", "2", "--method", method) == 0
@@ -442,11 +436,11 @@ def test_every_method_trains_and_stands_in_the_card(method: str, tmp_path: Path)
     card = card_of(run)
     assert card["method"] == method
     mixing = card["recipe"]["mixing"]
-    pairing = None if method in ("comixup", "manifold_mixup") else "random"
+    pairing = None if method in ("comixup", "manifold_mixup", "rl_mix") else "random"
     assert (mixing["method"], mixing["pairing"], mixing["prob"]) == (method, pairing, 1.0)
     assert mixing["alpha"] > 0
     assert mixing["jsd"] == (12 if method == "augmix" else 0)
-    known = {"guided_sr": "spectral_residual", "manifold_mixup": None}
+    known = {"guided_sr": "spectral_residual", "manifold_mixup": None, "rl_mix": None}
     assert mixing["saliency"] == known.get(method, "gradient")
 
 
@@ -478,6 +472,9 @@ def test_a_run_without_a_method_says_so(tmp_path: Path) -> None:
         ("--method", "manifold_mixup", "--mix-prob", "0.7"),
         ("--method", "augmix", "--jsd", "3"),
         ("--method", "guided_aug"),
+        ("--method", "rl_mix", "--clean", "0.5"),
+        ("--method", "puzzle_mix", "--guide", "previous", "--hold", "grid=2,4"),
+        ("--schedule", "multi_step", "--milestones", "1/2", "--loss", "bce", "--keep", "disk"),
     ],
 )
 def test_a_stopped_mixing_run_resumes_bit_by_bit(
@@ -500,6 +497,30 @@ def test_a_stopped_mixing_run_resumes_bit_by_bit(
     assert train(data, whole, *more) == 0
     assert without_seconds(stopped) == without_seconds(whole)
     assert (stopped / "net.safetensors").read_bytes() == (whole / "net.safetensors").read_bytes()
+
+
+def test_the_agent_of_a_run_can_be_opened_by_the_app(tmp_path: Path) -> None:
+    data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
+    assert train(data, run, "--epochs", "2", "--name", "net", "--method", "rl_mix") == 0
+    policy = load_policy((run / "net.policy.safetensors").read_bytes(), 3)
+    rng = torch.Generator().manual_seed(0)
+    saliency, logits = torch.rand(5, 16, 16, generator=rng), torch.randn(5, 3, generator=rng)
+    chosen = choose_percentiles(policy, saliency, logits)
+    assert set(chosen.tolist()) <= set(percentile_choices().tolist())
+    rewards = [float(row["reward"]) for row in read_log(run)]
+    assert all(0 < reward <= 1 for reward in rewards)
+    assert json.loads((run / "net.json").read_text())["recipe"]["mixing"]["alpha"] == 1.0
+
+
+def test_values_are_held_and_drawn_from(tmp_path: Path) -> None:
+    """R-Mix, Table 7: K percentiles and other patches, told on the card."""
+    data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
+    hold = ("--hold", "num_patches=2,4,8;q0=0:0.99:5;strategy=3,4", "--hold", "q1=0,0.5")
+    assert train(data, run, "--epochs", "1", "--method", "r_mix", *hold) == 0
+    held = card_of(run)["recipe"]["mixing"]["hold"]
+    five = [0, 0.2475, 0.495, 0.7425, 0.99]
+    drawn = {"num_patches": [2, 4, 8], "q0": five, "q1": [0, 0.5], "strategy": ["3", "4"]}
+    assert held == drawn
 
 
 def test_a_run_does_not_resume_with_other_mixing(
@@ -528,14 +549,15 @@ def loss_of(mixing: Mixing | None) -> float:
     """Loss of one step of the same network on the same batch, with the same chance."""
     torch.manual_seed(0)
     images = torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8)
-    network = preact_resnet18(3, width=4)
-    made = Recipe("preactresnet18", {}, (Stage(16, 1),), precision="fp32", mixing=mixing)
-    chance = torch.Generator().manual_seed(0)
-    objective = build_objective(made, Learner(network, network, 3, *SCALE), chance)
-    normalise = Normaliser.of(*SCALE, torch.device("cpu"))
-    work = Work(objective, build_optimiser(network, made), normalise, made, chance)
-    generator = torch.Generator().manual_seed(0)
-    return take_step(work, images, torch.arange(6) % 3, generator)[0].item()
+    options = {"width": 4, "stem_stride": 1}
+    made = Recipe("preactresnet18", options, (Stage(16, 1),), precision="fp32", mixing=mixing)
+    fabric = build_fabric("cpu", made)
+    network = build_network(made, 3, fabric)
+    work = build_work(made, Learner(network, network, 3, *SCALE), fabric, len(images))
+    work.chance.manual_seed(0)
+    varied = vary(work, images, torch.Generator().manual_seed(0))
+    (ready,) = in_turn(work.objective, [(varied, torch.arange(6) % 3)])
+    return take_step(work, ready).loss.item()
 
 
 def test_the_clean_loss_is_added_with_its_weight() -> None:
@@ -554,7 +576,7 @@ def test_consistency_is_cross_entropy_and_divergence_of_three_views_in_one_pass(
         return network(x)
 
     mix = Mix("augmix", num_classes=3, generator=torch.Generator().manual_seed(2))
-    outcome = ConsistencyLoss(forward, mix, 5.0, 0.0)(images, labels)
+    outcome = ConsistencyLoss(forward, mix, 5.0, CRITERIA["cross_entropy"], 0.0)(images, labels)
     again = Mix("augmix", num_classes=3, generator=torch.Generator().manual_seed(2))
     views = torch.cat((images, again(images, labels)[0], again(images, labels)[0]))
     assert len(passes) == 1
@@ -608,6 +630,16 @@ def test_manifold_mixup_learns_from_what_its_layers_make_of_mixed_features() -> 
         (("comixup", "--pairing", "greedy"), "comixup mixes a whole batch at once: pairing does"),
         (("guided_sr", "--saliency", "gradient"), "saliency of guided_sr is spectral_residual"),
         (("manifold_mixup", "--compile"), "--compile does not go with manifold_mixup"),
+        (("rl_mix", "--pairing", "greedy"), "pairing does not apply to rl_mix: its agent decides"),
+        (("rl_mix", "--guide", "previous"), "rl_mix needs guide current"),
+        (("r_mix", "--hold", "patches=2"), "r_mix has no parameter 'patches'; it has lam, num_p"),
+        (("r_mix", "--hold", "num_patches=0"), "num_patches (p) must lie in [1, inf), got 0"),
+        (("r_mix", "--hold", "num_patches"), "must read NAME=VALUE,… or NAME=FIRST:LAST:COUNT"),
+        (("r_mix", "--milestones", "1/2"), "--milestones goes with --schedule multi_step"),
+        (
+            ("r_mix", "--schedule", "multi_step", "--milestones", "2/3,1/3"),
+            "ascending, got 2/3",
+        ),
     ],
 )
 def test_what_a_method_cannot_do_is_told_in_one_line(
@@ -637,7 +669,7 @@ def test_overhead_is_measured_against_the_step_that_mixes_nothing(
 ) -> None:
     data = write_parquet(tmp_path / "colours")
     small = ["--data", str(data), "--width", "4", "--size", "16", "--batch", "4", "--steps", "10"]
-    rows = ["input_mixup", "guidedmixup:greedy:spectral_residual"]
+    rows = ["input_mixup", "guidedmixup:greedy:spectral_residual", "puzzle_mix:::previous"]
     assert overhead.main([*small, "--device", "cpu", "--precision", "fp32", *rows]) == 0
     header, vanilla, *mixing = capsys.readouterr().out.splitlines()
     assert header.startswith("method:pairing:saliency")
@@ -648,8 +680,8 @@ def test_overhead_is_measured_against_the_step_that_mixes_nothing(
         median, mean = map(float, line.split()[1:3])
         assert 0 < median < 1000
         assert 0 < mean < 1000
-    assert overhead.main([*small, "cutmix:::"]) == 2
-    assert "reads method:pairing:saliency, got 'cutmix:::'" in capsys.readouterr().err
+    assert overhead.main([*small, "cutmix::::"]) == 2
+    assert "reads method:pairing:saliency:guide, got 'cutmix::::'" in capsys.readouterr().err
     assert overhead.main([*small, "--device", "cpu", "cutmix:best"]) == 2
     assert "pairing must be one of" in capsys.readouterr().err
 

@@ -1,7 +1,7 @@
 """Blocks: the n×n grid on which masks are chosen and pictures are cut, counted row by row."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -14,6 +14,18 @@ def check_finite(name: str, values: Tensor) -> None:
     if wrong:  # else finite values had an infinite sum
         where = tuple(wrong[0])
         raise ValueError(f"{name} must be finite, got {values[where].item()} at index {where}")
+
+
+def check_all_finite(**named: Tensor) -> None:
+    """Raise as `check_finite` does, for the first of several that is not finite.
+
+    A GPU is asked once for all of them: every answer it is waited for costs a training step more
+    than the sums do.
+    """
+    sums = torch.stack([values.detach().sum().float() for values in named.values()])
+    if not bool(torch.isfinite(sums).all()):
+        for name, values in named.items():
+            check_finite(name, values)
 
 
 def check_grid(grid: int, height: int, width: int) -> None:
@@ -56,10 +68,20 @@ def pool_to_blocks(
     return sum_to_one(blocks)
 
 
+def flat_items(maps: Float[Tensor, "b h w"]) -> Bool[Tensor, " b"]:
+    """Say of each map whether it is the same everywhere (zero included)."""
+    flat = maps.flatten(1)
+    return flat.amax(1) == flat.amin(1)
+
+
+def items_of(mask: Bool[Tensor, " b"]) -> list[int]:
+    """Return the batch indices at which a mask is true."""
+    return mask.nonzero().flatten().tolist()
+
+
 def is_flat(maps: Float[Tensor, "b h w"]) -> list[int]:
     """Return the batch indices whose map is the same everywhere (zero included)."""
-    flat = maps.flatten(1)
-    return (flat.amax(1) == flat.amin(1)).nonzero().flatten().tolist()
+    return items_of(flat_items(maps))
 
 
 def grow(blocks: Float[Tensor, "b n n"], size: int) -> Float[Tensor, "b {size} {size}"]:

@@ -5,6 +5,7 @@ regions lie far apart. The distances w are symmetric, so eq. 1 asks for the heav
 images by cycles of three or more, of either orientation.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -151,16 +152,22 @@ def pair_distances(maps: Float[Tensor, "m h w"]) -> Float64[Tensor, "m m"]:
     Raises:
         ValueError: when a map is NaN, infinite or negative somewhere.
     """
-    check_finite("maps", maps)
     count, pixels = len(maps), maps[0].numel() if len(maps) else 0
     flat = maps.detach().reshape(count, pixels)
-    if flat.numel() and bool(flat.amin() < 0):
-        raise ValueError(f"maps must not be negative, got {flat.amin().item():.3g}")
     total = flat.sum(1, dtype=torch.float64)
-    check_finite("the sum of maps", total)
+    least = flat.amin() if flat.numel() else flat.new_zeros(())
+    # One answer of the device for all: NaN and infinity survive in the sums.
+    sums = total.sum(), total.min() if count else total.sum(), least.double()
+    whole, dimmest, lowest = torch.stack(sums).tolist()
+    if not math.isfinite(whole):
+        check_finite("maps", maps)
+        check_finite("the sum of maps", total)
+    if lowest < 0:
+        raise ValueError(f"maps must not be negative, got {lowest:.3g}")
     empty = total == 0
-    some_empty = bool(empty.any())
-    total[empty] = 1
+    some_empty = dimmest <= 0
+    if some_empty:
+        total[empty] = 1
 
     def share(rows: Tensor | slice, columns: slice) -> Tensor:
         part = flat[rows, columns].to(torch.float64, copy=True).div_(total[rows, None])

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, pad
 
-from mixviz.core.blocks import check_finite
+from mixviz.core.blocks import check_all_finite, check_finite
 
 Classifier = Callable[[Tensor], Tensor]
 
@@ -75,15 +75,14 @@ def explain(
         ValueError: when the images, the logits or the gradient are not finite, or a label is not
             one of the classes.
     """
-    check_finite("x", x)
     size = getattr(classifier, "input_size", None) or x.shape[-1]
     with torch.enable_grad(), evaluating(classifier):
         leaf = x.detach().clone().requires_grad_(True)
         small = resize(leaf, size)
         logits = classifier(small)
-        check_finite("logits", logits)
+        check_all_finite(x=x, logits=logits)
         chosen = logits.detach().argmax(1) if label is None else label.to(logits.device)
-        if bool((chosen < 0).any()) or bool((chosen >= logits.shape[1]).any()):
+        if label is not None and bool(((chosen < 0) | (chosen >= logits.shape[1])).any()):
             raise ValueError(f"label must lie in [0, {logits.shape[1] - 1}], got {chosen.tolist()}")
         # A sum, not a mean: each image's gradient must not depend on the size of the batch.
         loss = cross_entropy(logits, chosen, reduction="sum")

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mixviz.core.blocks import check_finite
+from mixviz.core.blocks import check_all_finite
 from mixviz.core.types import Pair
 from mixviz.spec import Knob, Panel, Params
 
@@ -185,14 +185,12 @@ def read(pair: Pair, *names: str) -> tuple[Tensor, ...]:
     Raises:
         ValueError: naming the field that is missing, or holds NaN or infinity.
     """
-    found = []
-    for name in names:
-        values = getattr(pair, name)
+    found = {name: getattr(pair, name) for name in names}
+    for name, values in found.items():
         if values is None:
             raise ValueError(f"Pair.{name} is missing: this method reads it")
-        check_finite(name, values)
-        found.append(values)
-    return tuple(found)
+    check_all_finite(**found)
+    return tuple(found.values())
 
 
 def flagged(**found: Sequence[int]) -> dict[str, tuple[int, ...]]:

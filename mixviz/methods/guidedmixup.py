@@ -3,18 +3,28 @@
 Kang and Kim, AAAI 2023, arXiv:2306.16612. The source s is image 0, the target t image 1.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from mixviz.core.blocks import check_finite, is_flat, sum_to_one
+from mixviz.core.blocks import (
+    check_all_finite,
+    check_finite,
+    flat_items,
+    items_of,
+    sum_to_one,
+)
 from mixviz.core.saliency import gaussian_blur
 from mixviz.core.types import Pair
-from mixviz.methods.base import Law, Method, MixTrace, blend
+from mixviz.methods.base import Law, Method, MixTrace, blend, flagged
 from mixviz.spec import Knob, Panel, Params
+
+REMARKS = ("flat_saliency_0", "flat_saliency_1", "no_saliency")
+"""What a trace says of items that mixed otherwise than one would expect."""
 
 
 @dataclass(frozen=True)
@@ -82,24 +92,18 @@ def blur(
         ValueError: naming the tensor, when it is NaN, infinite or negative somewhere; and when
             the kernel does not fit the maps.
     """
-    check_finite(name, saliency)
-    least, peak = saliency.detach().amin(), saliency.detach().amax((1, 2))
-    if bool(least < 0):
-        raise ValueError(f"{name} must not be negative, got {least.item():.3g}")
+    least, peak = saliency.detach().amin((1, 2)), saliency.detach().amax((1, 2))
+    # One answer of the device for all: NaN and infinity survive in the ends.
+    lowest, highest, dimmest = torch.stack((least.min(), peak.max(), peak.min())).tolist()
+    if not math.isfinite(lowest) or not math.isfinite(highest):
+        check_finite(name, saliency)
+    if lowest < 0:
+        raise ValueError(f"{name} must not be negative, got {lowest:.3g}")
     # Scaled to a peak of 1 first, so that no sum or product leaves the range of the number type.
-    maps = saliency.detach() / peak.where(peak > 0, 1)[:, None, None]
+    maps = saliency.detach() / (peak if dimmest > 0 else peak.where(peak > 0, 1))[:, None, None]
     if params.blur_kernel > 1:
         maps = gaussian_blur(maps, params.blur_kernel, params.blur_sigma)
-    return sum_to_one(maps)
-
-
-def _flags(pair: Pair, nothing: Bool[Tensor, " b"]) -> dict[str, tuple[int, ...]]:
-    found = {
-        "flat_saliency_0": is_flat(pair.s0),
-        "flat_saliency_1": is_flat(pair.s1),
-        "no_saliency": nothing.nonzero().flatten().tolist(),
-    }
-    return {name: tuple(items) for name, items in found.items() if items}
+    return maps / maps.sum((1, 2), keepdim=True) if dimmest > 0 else sum_to_one(maps)
 
 
 def mix(pair: Pair, params: GuidedMixupParams) -> GuidedMixupTrace:
@@ -123,18 +127,19 @@ def mix_blurred(
     Raises:
         ValueError: for NaN or infinite images.
     """
-    check_finite("x0", pair.x0)
-    check_finite("x1", pair.x1)
+    check_all_finite(x0=pair.x0, x1=pair.x1)
     both = z0 + z1
-    nothing = both.amin((1, 2)) == 0
     share = z1 / both
-    if bool(nothing.any()):
+    remarks = torch.stack((flat_items(pair.s0), flat_items(pair.s1), both.amin((1, 2)) == 0))
+    flags: dict[str, tuple[int, ...]] = {}
+    if bool(remarks.any()):
+        flags = flagged(**dict(zip(REMARKS, map(items_of, remarks), strict=True)))
         share.masked_fill_(both == 0, 0.5)
     return blend(
         GuidedMixupTrace,
         (pair.x0, pair.x1),
         share.to(pair.x0),
-        flags=_flags(pair, nothing),
+        flags=flags,
         blurred_0=z0,
         blurred_1=z1,
     )

@@ -4,6 +4,7 @@ Luu et al. 2022, arXiv:2212.04875. Î» is the share of image 1; the paper's own Î
 image 0.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -132,13 +133,42 @@ class RMixTrace(MixTrace):
     shares: dict[str, Float[Tensor, " b"]]
 
 
-def pool(name: str, saliency: Float[Tensor, "b h w"], patches: int) -> Float[Tensor, "b n n"]:
-    """Average saliency over patches and make it sum to 1, where the map lives (eq. 3).
+@dataclass(frozen=True, eq=False)
+class _Pooled:
+    """Saliency per patch, which sums to 1, and whether all patches are equal in some item."""
+
+    blocks: Float[Tensor, "b n n"]
+    some_equal: bool
+
+
+def pool(patches: int, **saliency: Float[Tensor, "b h w"]) -> list[_Pooled]:
+    """Average maps over patches and make them sum to 1, where the maps live (eq. 3).
 
     Raises:
-        ValueError: naming the tensor, when it is NaN, infinite or negative somewhere; and when
-            the patches do not divide the picture.
+        ValueError: naming the map, when it is NaN, infinite or negative somewhere; and when the
+            patches do not divide the picture.
     """
+    sums = [_add_up(one, patches) for one in saliency.values()]
+    ends = [(one.flatten(1).amin(1), one.flatten(1).amax(1)) for one in sums]
+    # One answer of the device for all: NaN and infinity survive in the ends.
+    facts = [(low.min(), high.max(), high.min(), (low == high).any()) for low, high in ends]
+    told = torch.stack([torch.stack([one.double() for one in row]) for row in facts]).tolist()
+    found = []
+    for (name, values), blocks, (least, most, dimmest, equal) in zip(
+        saliency.items(), sums, told, strict=True
+    ):
+        if not math.isfinite(least) or not math.isfinite(most):
+            check_finite(name, values)
+            raise ValueError(f"{name} is too large to be summed")
+        if least < 0:
+            raise ValueError(f"{name} must not be negative, got {values.min().item():.3g}")
+        total = blocks.sum((1, 2), keepdim=True)
+        shares = blocks / total if dimmest > 0 else sum_to_one(blocks)
+        found.append(_Pooled(shares, bool(equal)))
+    return found
+
+
+def _add_up(saliency: Float[Tensor, "b h w"], patches: int) -> Float[Tensor, "b n n"]:
     batch, height, width = saliency.shape
     if height != width or height % patches:
         raise ValueError(
@@ -147,14 +177,7 @@ def pool(name: str, saliency: Float[Tensor, "b h w"], patches: int) -> Float[Ten
     side = height // patches
     # Rows first: whole lines of memory are added at once, and only few sums are widened.
     rows = saliency.detach().reshape(batch, patches, side, width).sum(2).double()
-    blocks = rows.view(batch, patches, patches, side).sum(3)
-    least = float(blocks.sum() + blocks.amin())
-    if least != least or abs(least) == float("inf"):
-        check_finite(name, saliency)
-        raise ValueError(f"{name} is too large to be summed")
-    if bool((blocks < 0).any()):
-        raise ValueError(f"{name} must not be negative, got {saliency.min().item():.3g}")
-    return sum_to_one(blocks)
+    return rows.view(batch, patches, patches, side).sum(3)
 
 
 def quantile(blocks: Float[Tensor, "b n n"], q: float | Tensor) -> Float[Tensor, " b"]:
@@ -167,12 +190,6 @@ def quantile(blocks: Float[Tensor, "b n n"], q: float | Tensor) -> Float[Tensor,
     return torch.lerp(ends[:, 0], ends[:, 1], place - below)
 
 
-def _flat(saliency: Float[Tensor, "b h w"], blocks: Float[Tensor, "b n n"]) -> list[int]:
-    """Return the items of one saliency; equal patches are looked at first, as they are few."""
-    flat = blocks.flatten(1)
-    return is_flat(saliency) if bool((flat.amax(1) == flat.amin(1)).any()) else []
-
-
 def mix(pair: Pair, params: RMixParams) -> RMixTrace:
     """Mix patch by patch (eq. 6); the label follows the patches (eq. 7).
 
@@ -182,7 +199,8 @@ def mix(pair: Pair, params: RMixParams) -> RMixTrace:
     """
     x0, x1 = read(pair, "x0", "x1")
     batch, patches, size = x0.shape[0], params.num_patches, x0.shape[-1]
-    blocks_0, blocks_1 = pool("s0", pair.s0, patches), pool("s1", pair.s1, patches)
+    pooled_0, pooled_1 = pool(patches, s0=pair.s0, s1=pair.s1)
+    blocks_0, blocks_1 = pooled_0.blocks, pooled_1.blocks
     threshold_0, threshold_1 = quantile(blocks_0, params.q0), quantile(blocks_1, params.q1)
     top_0 = blocks_0 >= threshold_0[:, None, None]
     top_1 = blocks_1 >= threshold_1[:, None, None]
@@ -202,8 +220,10 @@ def mix(pair: Pair, params: RMixParams) -> RMixTrace:
         (x0, x1),
         tall.reshape(batch, size, size),
         torch.stack((1 - share, share), 1).to(x0),
+        # Only maps of equal patches can be flat, and they are rare.
         flags=flagged(
-            flat_saliency_0=_flat(pair.s0, blocks_0), flat_saliency_1=_flat(pair.s1, blocks_1)
+            flat_saliency_0=is_flat(pair.s0) if pooled_0.some_equal else (),
+            flat_saliency_1=is_flat(pair.s1) if pooled_1.some_equal else (),
         ),
         z=z,
         cases=cases,

@@ -304,7 +304,11 @@ class Stage extends Surface {
       this.takeOverlay(overlay);
     } else {
       const own = this.known().get(slot(this.frame.lam));
-      if (!own) this.wanted ??= Math.round(this.frame.lam * LAST);
+      if (!own) {
+        this.wanted ??= Math.round(this.frame.lam * LAST);
+        // What rests in the hand is still the visitor's lambda, not that of the picture shown meanwhile.
+        this.asksServer = true;
+      }
       this.look(own ?? frame);
     }
     if (this.step && !(this.step.index < (this.walk(this.step.kind)?.captions.length ?? 0))) {

@@ -21,6 +21,10 @@ class Draws:
     theta: Tensor
     factors: Tensor
 
+    def part(self, which: int, of: int) -> "Draws":
+        """One of so many equal parts of the images, which are as many."""
+        return Draws(self.theta.chunk(of)[which], self.factors.chunk(of, dim=1)[which])
+
 
 def draw(count: int, size: int, photo_crops: float, jitter: float, generator: Generator) -> Draws:
     """Draw a window for each of ``count`` images: a photo crop with that probability, else a shift.

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class State:
     history: list[dict[str, float]]
     weights: dict[str, Tensor]
     momentum: dict[str, Tensor]
+    agent: dict[str, Tensor] = field(default_factory=dict)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -83,6 +84,11 @@ def write_checkpoint(folder: Path, name: str, weights: dict[str, Tensor], card: 
     write_atomically(folder / f"{name}.json", text.encode())
 
 
+def write_policy(folder: Path, name: str, weights: dict[str, Tensor]) -> None:
+    """Write the agent that chose the percentiles, as ``NAME.policy.safetensors``."""
+    write_atomically(folder / f"{name}.policy.safetensors", safetensors.torch.save(weights))
+
+
 def read_checkpoint(path: Path) -> tuple[Card, nn.Module]:
     """The card and the network of a checkpoint, given either of its two files.
 
@@ -119,7 +125,8 @@ def read_checkpoint(path: Path) -> tuple[Card, nn.Module]:
 def write_state(folder: Path, state: State) -> None:
     """Write the state as one file, tensors and JSON header together, then the log it implies."""
     tensors = {}
-    for prefix, named in (("weights", state.weights), ("momentum", state.momentum)):
+    for prefix in ("weights", "momentum", "agent"):
+        named: dict[str, Tensor] = getattr(state, prefix)
         for name, tensor in named.items():
             tensors[f"{prefix}/{name}"] = tensor.detach().cpu().contiguous()
     header = {"settings": json.dumps(state.settings), "history": json.dumps(state.history)}
@@ -147,8 +154,8 @@ def read_state(folder: Path) -> State:
         settings, history = json.loads(header["settings"]), json.loads(header["history"])
     except (ValueError, KeyError, TypeError, OSError, safetensors.SafetensorError) as error:
         raise DataError(f"{path} is damaged ({error}); start anew in another folder") from error
-    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "momentum": {}}
+    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "momentum": {}, "agent": {}}
     for key, tensor in tensors.items():
         prefix, _, name = key.partition("/")
         parts[prefix][name] = tensor
-    return State(settings, history, parts["weights"], parts["momentum"])
+    return State(settings, history, **parts)

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from mixviz.train.checkpoint import Card
 from mixviz.train.errors import DataError
+from mixviz.train.processes import total
+from mixviz.train.shelf import Shelf
 from mixviz.train.sources import SUFFIXES, WORDNET_ID, ImageSet, Item, decode_item
 
 
@@ -39,24 +42,35 @@ class Normaliser:
         normalised = (images.float() - self.mean) / self.std
         return normalised.contiguous(memory_format=torch.channels_last)
 
+    def undo(self, images: Tensor) -> Tensor:
+        """Return the uint8 images that were normalised, rounded."""
+        return (images * self.std + self.mean).round().clamp(0, 255).to(torch.uint8)
+
 
 @torch.inference_mode()
 def measure(
-    network: nn.Module, data: ImageSet, normalise: Normaliser, batch: int = 500
+    network: nn.Module,
+    shelf: Shelf,
+    normalise: Normaliser,
+    fabric: Fabric | None = None,
+    batch: int = 500,
 ) -> Accuracy:
-    """Accuracy in fp32, whatever precision trained the network; one read-back at the end."""
-    device = normalise.mean.device
+    """Accuracy in fp32, whatever precision trained the network; one read-back at the end.
+
+    With `fabric`, its processes share the images; every process is told the whole accuracy.
+    """
+    rank, world = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
     network.eval()
-    hits = torch.zeros(2, dtype=torch.int64, device=device)
-    for start in range(0, len(data), batch):
-        images = data.images[start : start + batch].to(device)
-        labels = data.labels[start : start + batch].to(device)
+    hits = torch.zeros(2, dtype=torch.int64, device=normalise.mean.device)
+    for images, labels in shelf.batches(torch.arange(rank, len(shelf), world), batch):
         logits = network(normalise(images))
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices
         right = best == labels[:, None]
         hits += torch.stack((right[:, 0].sum(), right.sum()))
-    top1, top5 = (hits.double() * 100 / len(data)).tolist()
-    return Accuracy(top1, top5, len(data))
+    if fabric is not None:
+        hits = total(fabric, hits)
+    top1, top5 = (hits.double() * 100 / len(shelf)).tolist()
+    return Accuracy(top1, top5, len(shelf))
 
 
 def read_photos(folder: Path, card: Card) -> ImageSet:

@@ -9,31 +9,28 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from itertools import count
 from pathlib import Path
 
 import torch
-from torch import Generator
 
 from mixviz.networks import NETWORKS
-from mixviz.train.command import methods, network_options, pick_device
+from mixviz.train.command import pick_device
 from mixviz.train.errors import DataError, TrainingError
-from mixviz.train.judge import Normaliser
-from mixviz.train.recipe import (
-    PRECISIONS,
+from mixviz.train.feed import FEEDS
+from mixviz.train.flags import network_options
+from mixviz.train.recipe import GUIDES, PRECISIONS, Mixing, Recipe, Stage, trainable
+from mixviz.train.shelf import SHELVES, Shelf
+from mixviz.train.sources import open_source
+from mixviz.train.work import (
     Learner,
-    Mixing,
-    Recipe,
-    Stage,
-    Work,
-    build_objective,
-    build_optimiser,
-    place,
-    take,
+    build_fabric,
+    build_network,
+    build_work,
     take_step,
+    vary,
 )
-from mixviz.train.recipe import statistics as channel_statistics
-from mixviz.train.sources import decode_split, open_source
 
 ROUNDS = 10
 WARM = 5
@@ -44,14 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print a table; returns the exit code."""
     options = _parse(arguments)
     try:
-        rows = [_read_row(text) for text in options.rows or methods()]
+        rows = [_read_row(text) for text in options.rows or trainable()]
         seconds = measure_steps(options, [None, *rows])
     except (DataError, TrainingError) as error:
         sys.stderr.write(f"mixviz.train.overhead: {error}\n")
         return 2
-    names = ["vanilla", *(options.rows or methods())]
+    names = ["vanilla", *(options.rows or trainable())]
     sys.stdout.write(
-        f"{'method:pairing:saliency':40} median ms  mean ms  overhead: of medians, means\n"
+        f"{'method:pairing:saliency:guide':40} median ms  mean ms  overhead: of medians, means\n"
     )
     vanilla = seconds[0]
     for name, times in zip(names, seconds, strict=True):
@@ -75,39 +72,60 @@ def measure_steps(options: argparse.Namespace, rows: Sequence[Mixing | None]) ->
     device = pick_device(options.device)
     source = open_source(options.data, None, False, ("val",))
     classes = len(source.class_names)
-    data = place(decode_split(source, "val", options.size, -(-options.batch // classes)), device)
-    mean, std = channel_statistics(data.images)
-    works = []
-    for row in rows:
-        torch.manual_seed(0)
-        network = NETWORKS[options.network](num_classes=classes, **network_options(options))
-        network = network.to(device).to(memory_format=torch.channels_last)
-        recipe = Recipe(
-            options.network,
-            {},
-            (Stage(options.size, 1),),
-            peak_lr=0.01,
-            precision=options.precision,
-            mixing=row,
-        )
-        chance = Generator().manual_seed(0)
-        objective = build_objective(recipe, Learner(network, network, classes, mean, std), chance)
-        normalise = Normaliser.of(mean, std, device)
-        works.append(Work(objective, build_optimiser(network, recipe), normalise, recipe, chance))
-    generator, order = Generator(device).manual_seed(0), Generator().manual_seed(0)
+    each = -(-options.batch // classes)
+    shelf = SHELVES["memory"](source, "val", options.size, each, device)
+    streams = [_stream(options, row, shelf, classes) for row in rows]
     seconds: list[list[float]] = [[] for _ in rows]
     for turn in range(ROUNDS + 1):
-        for work, times in zip(works, seconds, strict=True):
+        for stream, times in zip(streams, seconds, strict=True):
+            # The first step of a round finds ready what was begun before others had their turn.
+            next(stream)
             for _ in range(-(-options.steps // ROUNDS) if turn else WARM):
-                index = torch.randperm(len(data), generator=order)[: options.batch]
-                images, labels = take(data, index.to(data.images.device), device)
                 _wait(device)
                 began = time.perf_counter()
-                take_step(work, images, labels, generator)
+                next(stream)
                 _wait(device)
                 if turn:
                     times.append(time.perf_counter() - began)
+    for stream in streams:
+        stream.close()
     return seconds
+
+
+def _stream(
+    options: argparse.Namespace, mixing: Mixing | None, shelf: Shelf, classes: int
+) -> Generator[None]:
+    """Train without end, a step for every time it is asked."""
+    recipe = Recipe(
+        options.network,
+        network_options(options),
+        (Stage(options.size, 1),),
+        batch=options.batch,
+        peak_lr=0.01,
+        precision=options.precision,
+        mixing=mixing,
+    )
+    fabric = build_fabric(pick_device(options.device).type, recipe)
+    network = build_network(recipe, classes, fabric)
+    mean, std = shelf.statistics()
+    work = build_work(recipe, Learner(network, network, classes, mean, std), fabric, options.batch)
+    work.chance.manual_seed(0)
+    generator = torch.Generator(fabric.device).manual_seed(0)
+    order = torch.Generator().manual_seed(0)
+    batches = (
+        (vary(work, images, generator), labels)
+        for _ in count()
+        for images, labels in shelf.batches(
+            torch.randperm(len(shelf), generator=order)[: options.batch], options.batch
+        )
+    )
+    guide = "current" if mixing is None else mixing.guide
+    try:
+        for ready in FEEDS[guide](work.objective, batches):
+            take_step(work, ready)
+            yield
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
 
 
 def _wait(device: torch.device) -> None:
@@ -116,10 +134,12 @@ def _wait(device: torch.device) -> None:
 
 
 def _read_row(text: str) -> Mixing:
-    method, pairing, saliency = (*text.split(":"), "", "")[:3]
-    if text.count(":") > 2:
-        raise DataError(f"a row reads method:pairing:saliency, got {text!r}")
-    return Mixing.of(method, pairing or None, saliency or None)
+    method, pairing, saliency, guide = (*text.split(":"), "", "", "")[:4]
+    if text.count(":") > 3 or guide not in ("", *GUIDES):
+        raise DataError(f"a row reads method:pairing:saliency:guide, got {text!r}")
+    return Mixing.of(
+        method, pairing=pairing or None, saliency=saliency or None, guide=guide or None
+    )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -129,7 +149,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("rows", nargs="*", metavar="METHOD[:PAIRING[:SALIENCY]]", help="what to measure (all)")
+    add("rows", nargs="*", metavar="METHOD[:PAIRING[:SALIENCY[:GUIDE]]]", help="(all methods)")
     add("--data", type=Path, required=True, metavar="DIR", help="as for mixviz.train")
     add("--steps", type=int, default=200, help="of each row (200)")
     add("--batch", type=int, default=64, help="images a step (64)")
@@ -138,7 +158,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--width", type=int, help="as for mixviz.train")
     add("--stem-stride", type=int, help="as for mixviz.train")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    add("--precision", choices=PRECISIONS, default="bf16", help="of the forward pass (bf16)")
+    add("--precision", choices=tuple(PRECISIONS), default="bf16", help="of the forward pass (bf16)")
     return parser.parse_args(arguments)
 
 

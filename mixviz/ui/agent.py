@@ -69,3 +69,7 @@ def ask(classes: int) -> None:
             args=(classes,),
             help=f"It sees 8×8 saliency and {classes} logits, and scores ten percentiles.",
         )
+        st.caption(
+            "`python -m mixviz.train --method rl_mix` trains one beside a classifier and writes it "
+            "as `NAME.policy.safetensors`."
+        )

@@ -1,6 +1,7 @@
 """Who is compared: bundled classifiers, the visitor's own, checkpoints of runs; and on what."""
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ from mixviz.ui import classifier, compute, pictures, state
 from mixviz.ui.compute import Framing, Look
 from mixviz.ui.state import Field
 
-RUNS = Path(__file__).resolve().parents[2] / "runs"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
+# Whoever runs the server says where its runs are; nothing a visitor writes becomes a path.
+RUNS = Path(os.environ.get("MIXVIZ_RUNS") or Path(__file__).resolve().parents[2] / "runs")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,120}")
 MAX_CARD = 1_000_000  # bytes
 MOST_RUNS = 200
 RUN = "run-"
 _LOADED: LRUCache[str, zoo.Classifier] = LRUCache(8)
+OBJECTS = compute.Counted(2 * MOST_RUNS)
 
 
 @dataclass(frozen=True)
@@ -60,30 +63,45 @@ def method_title(slug: str) -> str:
 
 
 def run_folders() -> dict[str, Path]:
-    """Return the folders of runs that hold a log, by name, newest first."""
-    if not RUNS.is_dir():
-        return {}
-    found = [
-        (path.stat().st_mtime, path.parent)
-        for path in RUNS.glob("*/log.csv")
-        if NAME.fullmatch(path.parent.name) and path.is_file()
-    ]
+    """Return the folders of runs that hold a log, newest first: NAME, or SWEEP/CELL of a sweep."""
+    found = []
+    for path in (*RUNS.glob("*/log.csv"), *RUNS.glob("*/*/log.csv")):
+        parts = path.parent.relative_to(RUNS).parts
+        if all(NAME.fullmatch(part) for part in parts) and path.is_file():
+            found.append((path.stat().st_mtime, "/".join(parts), path.parent))
     newest = sorted(found, key=lambda one: -one[0])[:MOST_RUNS]
-    return {folder.name: folder for _, folder in newest}
+    return {name: folder for _, name, folder in newest}
 
 
 def read_card(folder: Path) -> dict[str, Any] | None:
     """Return the card of a run's checkpoint, None where there is none that can be read."""
     for path in sorted(folder.glob("*.json")):
-        try:
-            if path.stat().st_size > MAX_CARD:
-                continue
-            facts = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            continue
-        if isinstance(facts, dict) and "architecture" in facts and "sha256" in facts:
+        facts = read_object(path, MAX_CARD)
+        if "architecture" in facts and "sha256" in facts:
             return facts | {"name": path.stem}
     return None
+
+
+def read_object(path: Path, most: int) -> dict[str, Any]:
+    """Return a JSON object of this server, read once for each time it was written.
+
+    Args:
+        path: of the file.
+        most: bytes it may have.
+
+    Returns:
+        The object; an empty one for anything else.
+    """
+    try:
+        about = path.stat()
+        key = (str(path), about.st_mtime_ns)
+        found: dict[str, Any] | None = OBJECTS.get(key)
+        if found is None and about.st_size <= most:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            found = OBJECTS.put(key, facts if isinstance(facts, dict) else {})
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found or {}
 
 
 def candidates() -> dict[str, Candidate]:
@@ -165,7 +183,7 @@ def ask() -> None:
         list(known),
         format_func=lambda slug: known[slug].title,
         key=key,
-        help="Bundled ones, checkpoints in runs/ of this copy, torchvision’s (fetched on first "
+        help="Bundled ones, checkpoints of runs on this server, torchvision’s (fetched on first "
         "use), and your own once it is loaded under “Classifier and saliency” of another page.",
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from mixviz import zoo
-from mixviz.networks import NETWORKS
+from mixviz.networks import NETWORKS, default_options
 from mixviz.ui import compute, state
 from mixviz.ui.state import Field
 
@@ -125,7 +125,8 @@ def _typed_in() -> Description:
     held = st.session_state
     names = [name.strip() for name in held.get("own-names", "").splitlines() if name.strip()]
     architecture = held["own-architecture"]
-    options = {"stem_stride": held["own-stride"]} if architecture in NETWORKS else {}
+    takes_stride = architecture in NETWORKS and "stem_stride" in default_options(architecture)
+    options = {"stem_stride": held["own-stride"]} if takes_stride else {}
     return Description(architecture, names, int(held["own-size"]), options=options)
 
 

@@ -18,7 +18,17 @@ from mixviz.evaluate.localisation import THRESHOLD, find_box
 from mixviz.methods import METHODS
 from mixviz.methods.base import LAM_STOPS, MixTrace
 from mixviz.methods.variants import VARIANTS, Variant, as_they_are
-from mixviz.ui import candidates, compute, state, training, trials, verdicts
+from mixviz.ui import (
+    batch,
+    candidates,
+    compute,
+    standings,
+    state,
+    tables,
+    training,
+    trials,
+    verdicts,
+)
 from mixviz.ui.candidates import Candidate, Case
 from mixviz.ui.compute import UNCHANGED, Inputs, SeenPair
 from mixviz.ui.engine import EngineError
@@ -60,7 +70,6 @@ FIELDS = [
 BY_NAME = {field.name: field for field in FIELDS}
 
 STYLE = """
-<style>
 .st-key-judge-who [data-tag] {background: rgba(128, 128, 128, .25)}
 .st-key-judge-who [data-tag], .st-key-judge-who [data-tag] * {color: inherit}
 .st-key-demo-start button:enabled * {color: PAGE}
@@ -70,7 +79,9 @@ STYLE = """
 .mv-judge figure {margin: 0}
 .mv-judge figure img {width: 100%; display: block; border-radius: 2px}
 .mv-judge figcaption, .mv-judge .mv-over {font-size: 14px; line-height: 20px; margin-bottom: 4px}
-.mv-judge .mv-guess {grid-template-columns: minmax(4rem, 1fr) minmax(0, 2rem) 2.4rem}
+.mv-guesses {display: grid; gap: 3px}
+.mv-guesses .mv-cell {display: flex; justify-content: space-between; gap: 6px}
+.mv-guesses b:first-of-type {overflow: hidden; text-overflow: ellipsis}
 .mv-judge .mv-weights {margin-top: 4px; height: 22px; line-height: 22px}
 .mv-judge .mv-weights > * {padding: 0 4px}
 .mv-later figcaption, .mv-later .mv-over {display: none}
@@ -78,36 +89,27 @@ STYLE = """
   .mv-judge {grid-template-columns: 1fr 1fr}
   .mv-judge .mv-who, .mv-judge .mv-answer {grid-column: 1 / -1}
   .mv-later figcaption, .mv-later .mv-over {display: block}}
-.mv-claims {overflow-x: auto}
-.mv-claims table {border-collapse: collapse; font-size: 14px; line-height: 20px; width: 100%}
-.mv-claims td, .mv-claims th {text-align: left; vertical-align: top; padding: 6px 14px 6px 0;
-  border-bottom: 1px solid rgba(128, 128, 128, .35); font-weight: 400}
-.mv-claims thead th {font-weight: 600}
-.mv-claims tbody th {white-space: nowrap}
-.mv-claims td {font-variant-numeric: tabular-nums; white-space: nowrap}
-.mv-claims .mv-best {font-weight: 600}
-.mv-trial {display: grid; gap: 8px 20px; max-width: 960px;
+.mv-trial {display: grid; gap: 8px 20px; max-width: 960px; align-items: end;
   grid-template-columns: repeat(3, minmax(0, 1fr))}
 .mv-trial, .mv-steps {margin-top: 10px}
 .mv-trial figure {margin: 0}
-.mv-trial img, .mv-steps img, .mv-batch img {width: 100%; display: block; border-radius: 2px;
+.mv-trial img, .mv-steps img {width: 100%; display: block; border-radius: 2px;
   image-rendering: pixelated}
 .mv-trial figcaption {font-size: 14px; line-height: 20px; margin-bottom: 4px}
-.mv-batch {grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)); max-width: 960px}
-@media (max-width: 640px) {.mv-trial {grid-template-columns: 1fr 1fr}}
+@media (max-width: 640px) {.mv-trial {gap: 8px}}
 .mv-steps {display: grid; gap: 6px 10px; font-size: 14px; line-height: 20px; align-items: center;
   grid-template-columns: minmax(8rem, 14rem) repeat(6, minmax(44px, 1fr));
   font-variant-numeric: tabular-nums; max-width: 1100px}
-.mv-steps .mv-cell {position: relative; height: 26px; line-height: 26px; padding: 0 6px;
+.mv-cell {position: relative; height: 26px; line-height: 26px; padding: 0 6px; font-size: 14px;
   background: rgba(128, 128, 128, .14)}
-.mv-steps .mv-cell i {position: absolute; left: 0; top: 0; bottom: 0;
-  background: rgba(128, 134, 146, .45)}
-.mv-steps .mv-cell b {position: relative; font-weight: 400; white-space: nowrap}
+.mv-cell i {position: absolute; left: 0; top: 0; bottom: 0; background: rgba(128, 134, 146, .45)}
+.mv-cell b {position: relative; font-weight: 400; white-space: nowrap}
+.mv-cell .mv-tag {line-height: 18px; height: 18px; width: 18px; vertical-align: top;
+  margin: 4px 0 0 2px}
 @media (max-width: 640px) {
   .mv-steps {grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 4px}
   .mv-steps .mv-of {grid-column: 1 / -1; margin-top: 4px}
   .mv-steps .mv-cell {padding: 0 2px}}
-</style>
 """
 
 
@@ -126,7 +128,8 @@ def _keep(name: str) -> str:
 def show(page: Page) -> None:
     """Draw the page below its title."""
     look = DARK if st.context.theme.type == "dark" else LIGHT
-    st.html(STYLE.replace("PAGE", look.page))
+    styles = (STYLE, tables.STYLE, batch.STYLE)
+    st.html(f"<style>{''.join(styles).replace('PAGE', look.page)}</style>")
     section = state.kept()["judge.section"] = st.segmented_control(
         "Section",
         list(SECTIONS),
@@ -160,7 +163,7 @@ def show(page: Page) -> None:
             trials.show_corrupted(page, case, look)
         case "judged":
             page.finish()
-            verdicts.show(case.who, look)
+            standings.show(case.who, look)
         case _:
             _show_picture(page, case)
 
@@ -374,12 +377,12 @@ def _draw_box(case: Case, one: Candidate) -> str:
 def _bars(probabilities: Tensor, names: Sequence[str], marked: Mapping[int, str]) -> str:
     top = torch.topk(probabilities, min(GUESSES, len(probabilities)))
     rows = "".join(
-        f'<span title="{escape(names[index])}">{escape(names[index])} '
-        f"{TAGS[marked[index]] if index in marked else ''}</span>"
-        f'<i style="width:{max(share, 0.01):.1%}"></i><b>{share:.0%}</b>'
+        f'<div class="mv-cell" title="{escape(names[index])}"><i style="width:{share:.1%}"></i>'
+        f"<b>{escape(names[index])}{TAGS[marked[index]] if index in marked else ''}</b>"
+        f"<b>{share:.0%}</b></div>"
         for share, index in zip(top.values.tolist(), top.indices.tolist(), strict=True)
     )
-    return f'<div class="mv-guess">{rows}</div>'
+    return f'<div class="mv-guesses">{rows}</div>'
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> str:

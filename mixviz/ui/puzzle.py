@@ -26,7 +26,7 @@ from mixviz.methods import METHODS
 from mixviz.methods.base import LAM_STOPS
 from mixviz.methods.puzzle_mix import TRANSPORT_MASKS, PuzzleMixParams, PuzzleMixTrace
 from mixviz.spec import notes
-from mixviz.ui import classifier, compute, knobs, pictures, staging, state
+from mixviz.ui import as_code, classifier, compute, knobs, pictures, staging, state
 from mixviz.ui.compute import Look
 from mixviz.ui.frame import Page
 from mixviz.ui.guesses import show_guesses
@@ -337,8 +337,7 @@ def _show_below(
         _show_sight(bench, trace, params)
     _show_numbers(bench, trace, params, seconds)
     _show_paper_versus_code()
-    if st.button("This mix as PyTorch", key="code"):
-        _show_code(params)
+    as_code.offer(METHODS["puzzle_mix"], params)
 
 
 def _show_ladder(bench: Bench, trace: PuzzleMixTrace, params: PuzzleMixParams) -> None:
@@ -449,32 +448,3 @@ def _show_paper_versus_code() -> None:
 | zero saliency | – | NaN, then a mask of ones | uniform, and said so |
 """
         )
-
-
-@st.dialog("This mix as PyTorch", width="large")
-def _show_code(params: PuzzleMixParams) -> None:
-    """Print the mix as code; in a dialog, as its highlighter is a megabyte the page can spare."""
-    given = {
-        name: getattr(params, name)
-        for name in notes(PuzzleMixParams, object)
-        if getattr(params, name) != getattr(PuzzleMixParams(), name)
-    }
-    arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
-    st.code(
-        f"""from mixviz.core.saliency import explain
-from mixviz.core.types import Pair
-from mixviz.methods import METHODS
-from mixviz.methods.puzzle_mix import PuzzleMixParams
-
-# x: images in [0, 1], (b, 3, h, w); y: labels, (b,); classifier: images in [0, 1] -> logits
-partner = torch.randperm(len(x))
-seen = explain(classifier, x, y)
-pair = Pair(x, x[partner], seen.saliency, seen.saliency[partner],
-            g0=seen.gradient, g1=seen.gradient[partner])
-trace = METHODS["puzzle_mix"].mix(pair, PuzzleMixParams({arguments}))
-logits = net(trace.mixed)
-loss = (trace.weights[:, 0] * cross_entropy(logits, y, reduction="none")
-        + trace.weights[:, 1] * cross_entropy(logits, y[partner], reduction="none")).mean()
-""",
-        language="python",
-    )

@@ -23,8 +23,7 @@ from mixviz.methods import METHODS
 from mixviz.methods.input_mixup import InputMixupParams
 from mixviz.methods.r_mix import CASES, PERCENTILES, STRATEGIES, RMixParams, RMixTrace
 from mixviz.methods.rl_mix import RLMixParams
-from mixviz.spec import notes
-from mixviz.ui import agent, classifier, compute, knobs, patch_staging, pictures, state
+from mixviz.ui import agent, as_code, classifier, compute, knobs, patch_staging, pictures, state
 from mixviz.ui.engine import EngineError
 from mixviz.ui.frame import Page
 from mixviz.ui.guesses import show_guesses
@@ -191,8 +190,7 @@ def show(page: Page) -> None:
         _show_sight(bench, trace, params)
     _show_numbers(bench, trace, params, seconds)
     _show_paper_versus_code()
-    if st.button("This mix as PyTorch", key="code"):
-        _show_code(params)
+    as_code.offer(METHODS["r_mix"], params)
     with policy:
         _show_policy(bench)
     # A search takes seconds: all else stands before it begins.
@@ -626,34 +624,6 @@ def _show_paper_versus_code() -> None:
 | loss | binary cross-entropy | soft-target cross-entropy | cross-entropy |
 | RL-Mix patches | 8 | the agent sees 8, the mix uses 2 or 4 | 8 for both |
 | RL-Mix reward | cosine of the saliencies | one for the whole batch | one per picture, their mean |
-| RL-Mix agent | PPO | does not start as released | exhaustive search |
+| RL-Mix agent | PPO | does not start as released | your trained policy, else exhaustive search |
 """
         )
-
-
-@st.dialog("This mix as PyTorch", width="large")
-def _show_code(params: RMixParams) -> None:
-    """Print the mix as code; in a dialog, as its highlighter is a megabyte the page can spare."""
-    given = {
-        name: getattr(params, name)
-        for name in notes(RMixParams, object)
-        if getattr(params, name) != getattr(RMixParams(), name)
-    }
-    arguments = ", ".join(f"{name}={value!r}" for name, value in given.items())
-    st.code(
-        f"""from mixviz.core.saliency import explain
-from mixviz.core.types import Pair
-from mixviz.methods import METHODS
-from mixviz.methods.r_mix import RMixParams
-
-# x: images in [0, 1], (b, 3, h, w); y: labels, (b,); classifier: images in [0, 1] -> logits
-partner = torch.randperm(len(x))
-saliency = explain(classifier, x, y).saliency
-pair = Pair(x, x[partner], saliency, saliency[partner])
-trace = METHODS["r_mix"].mix(pair, RMixParams({arguments}))
-logits = net(trace.mixed)
-loss = (trace.weights[:, 0] * cross_entropy(logits, y, reduction="none")
-        + trace.weights[:, 1] * cross_entropy(logits, y[partner], reduction="none")).mean()
-""",
-        language="python",
-    )

@@ -1,9 +1,7 @@
 """Runs watched live, and a small demo run of its own process, one at a time on a server."""
 
 import atexit
-import base64
 import csv
-import io
 import os
 import shutil
 import signal
@@ -19,20 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import streamlit as st
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from torch import Tensor, nn
 
-from mixviz import zoo
-from mixviz.augment import Mix, mixable
-from mixviz.networks import NETWORKS
-from mixviz.ui import compute, state
+from mixviz.augment import mixable
+from mixviz.ui import state
+from mixviz.ui.batch import BatchError, read_batch, write_sheet
 from mixviz.ui.candidates import RUNS, method_title, read_card, run_folders
 from mixviz.ui.frame import Page
 from mixviz.ui.state import Field, one_of
 from mixviz.viz import judgement as charts
-from mixviz.viz.draw import to_rgb
 from mixviz.viz.look import Look
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +36,7 @@ PER_CLASS = {"train": 80, "val": 25}
 EPOCHS = 16
 LIMIT = 240.0  # seconds after which a demo run is ended, watched or not
 REFRESH = 2.0  # seconds between two looks at a run
-TILES = 8
+MAX_LOG = 2_000_000  # letters of a log
 UNMIXED = "none"
 DEMO = "demo"
 COLUMNS = ("epoch", "loss", "train_top1", "val_top1")
@@ -121,7 +115,6 @@ class Demo:
         self.method = method
         self.epochs = epochs
         self.cancelled = False
-        self.number = time.monotonic_ns()
         self._held = tempfile.TemporaryDirectory(prefix="mixviz-demo-")
         place = Path(self._held.name)
         self.run = place / "run"
@@ -264,7 +257,8 @@ def read_log(folder: Path) -> list[dict[str, float]]:
     """Return the epochs of a run's log; one that is missing or no log has none."""
     try:
         with (folder / "log.csv").open(encoding="utf-8", newline="") as file:
-            rows = [{key: float(row[key]) for key in COLUMNS} for row in csv.DictReader(file)]
+            lines = file.read(MAX_LOG).splitlines()
+        rows = [{key: float(row[key]) for key in COLUMNS} for row in csv.DictReader(lines)]
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return []
     return rows if all(np.isfinite(list(row.values())).all() for row in rows) else []
@@ -335,7 +329,8 @@ def show(page: Page, look: Look) -> None:
             names,
             format_func=lambda name: "Demo run on shapes" if name == DEMO else name,
             key=key,
-            help=f"Folders in {RUNS.name}/ of this copy that hold a log.csv.",
+            help=f"Folders in {RUNS.name}/ of this server that hold a log.csv, a sweep’s among "
+            "them.",
             width=260,
         )
         key = state.widget_key("judge.teach")
@@ -355,7 +350,7 @@ def show(page: Page, look: Look) -> None:
             args=(method,),
             disabled=running,
         )
-        st.button("Cancel", key="demo-cancel", on_click=_cancel, disabled=not running)
+        st.button("Cancel demo run", key="demo-cancel", on_click=_cancel, disabled=not running)
     page.finish()
     name = str(state.get(BY_NAME["run"]))
     watched = watch(name)
@@ -413,8 +408,7 @@ def _watch_live(name: str, look: Look, was_active: bool) -> None:
                 config={"displayModeBar": False},
                 alt=f"{watched.words}, after epoch {last['epoch']:.0f}: {said}",
             )
-    if name == DEMO and demo is not None:
-        _show_batch(demo, done)
+    _show_batch(watched)
 
 
 def _words(watched: Watched, demo: Demo | None) -> str:
@@ -429,89 +423,23 @@ def _words(watched: Watched, demo: Demo | None) -> str:
     return f"done, {epochs}" if done == total else f"{epochs}, not running"
 
 
-# ---- the batch ----------------------------------------------------------------------------------
-
-BATCHES = compute.Counted(64)
-
-
-def _network(demo: Demo, done: int) -> tuple[nn.Module, Sequence[float], Sequence[float]]:
-    """Return the network after the last epoch, before the first one as the run begins."""
-    card = read_card(demo.run) if done else None
-    if card is not None:
-        loaded = zoo.load_own(
-            demo.run / f"{DEMO}.safetensors",
-            str(card["architecture"]["name"]),
-            card["class_names"],
-            int(card["input_size"]),
-            card["mean"],
-            card["std"],
-            card["architecture"]["options"],
+def _show_batch(watched: Watched) -> None:
+    """Show the mixes that the network was given last, as the run has written them."""
+    st.markdown("**A batch as the network saw it**")
+    try:
+        batch = read_batch(watched.folder)
+    except BatchError as problem:
+        st.html(f'<div class="mv-small" data-batch="bad">{escape(str(problem))}</div>')
+        return
+    if batch is None:
+        said = (
+            "None is written yet: it comes with the first epoch."
+            if watched.is_active and not watched.rows
+            else "This run has kept no batch: batch.png and batch.json are not in its folder."
         )
-        return loaded.network, card["mean"], card["std"]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = NETWORKS["preactresnet18"](num_classes=len(SHAPES), width=WIDTH, stem_stride=2)
-    return network.eval(), (0.5,) * 3, (0.25,) * 3
-
-
-def mix_batch(demo: Demo, done: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mix a batch of the run's data as the run does.
-
-    Returns:
-        The pictures, the mixes, both in [0, 1], and the label weights per class of each mix.
-    """
-    rng = np.random.default_rng(done)
-    kinds = [index % len(SHAPES) for index in range(TILES)]
-    drawn = np.stack([draw_shape(SHAPES[kind], rng) for kind in kinds])
-    pictures = torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 255
-    labels = torch.tensor(kinds)
-    if demo.method == UNMIXED:
-        return pictures, pictures, torch.eye(len(SHAPES))[labels]
-    network, mean, std = _network(demo, done)
-    mix = Mix(
-        demo.method,
-        num_classes=len(SHAPES),
-        classifier=network,
-        mean=mean,
-        std=std,
-        generator=torch.Generator().manual_seed(done),
+        st.html(f'<div class="mv-small" data-batch="none">{said}</div>')
+        return
+    st.html(
+        f'<div class="mv-small">Epoch {batch.epoch}: {len(batch.pictures)} of its pictures, as '
+        f"they went into the network, and the labels it was given.</div>{write_sheet(batch)}"
     )
-    scale = torch.tensor([list(mean), list(std)]).view(2, 1, 3, 1, 1)
-    mixed, weights = mix((pictures - scale[0]) / scale[1], labels)
-    return pictures, (mixed * scale[1] + scale[0]).clamp(0, 1), weights
-
-
-def _show_batch(demo: Demo, done: int) -> None:
-    body: str | None = BATCHES.get((demo.number, done))
-    if body is None:
-        try:
-            _, mixed, weights = compute.in_engine(
-                "batch", lambda: mix_batch(demo, done), compute.yield_to_newer_run
-            )
-        except (zoo.ZooError, zoo.CheckpointError, ValueError, KeyError):
-            return  # the checkpoint is being replaced at this moment; the next look finds it
-        tiles = "".join(
-            f'<figure><img class="mv-pixel" src="{_uri(to_rgb(picture.numpy()))}" '
-            f'alt="{_recipe(row)}"><div class="mv-small">{_recipe(row)}</div></figure>'
-            for picture, row in zip(mixed, weights, strict=True)
-        )
-        body = BATCHES.put((demo.number, done), f'<div class="mv-panels mv-batch">{tiles}</div>')
-    st.markdown("**A batch as it sees them**")
-    st.html(f'<div data-batch="{done}">{body}</div>')
-    by = f" and the network after epoch {done}" if done and demo.method != UNMIXED else ""
-    st.caption(
-        f"{TILES} pictures drawn like the training data, mixed by {title_of(demo.method)} with the "
-        f"same transform{by}, and the labels given."
-    )
-
-
-def _recipe(row: Tensor) -> str:
-    shares = row.tolist()
-    order = sorted(range(len(shares)), key=lambda index: -shares[index])
-    return ", ".join(f"{SHAPES[i]} {shares[i]:.0%}" for i in order if shares[i] > 0.005)
-
-
-def _uri(pixels: NDArray[np.uint8]) -> str:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -21,6 +21,7 @@ from mixviz.ui.engine import EngineError
 from mixviz.ui.frame import Page
 from mixviz.ui.guesses import show_guesses
 from mixviz.ui.state import Field, one_of
+from mixviz.ui.tables import Part, Row, write_table
 from mixviz.viz import judgement as charts
 from mixviz.viz.draw import to_rgb
 from mixviz.viz.look import Look
@@ -239,13 +240,13 @@ def _show_others(case: Case, target: Candidate, kind: str, radius: float, chance
         moved = case.predict(one, key, theirs)[0]
         own = attack(case, one, kind, radius, chance)
         alone = case.predict(one, (one.key, place, kind, radius, chance), own)[0]
-        line = [one.title]
+        cells = []
         for answer in (clean, moved, alone):
             guess = names[int(answer.argmax())]
-            line.append(f"{float(answer[int(label)]):.0%} · {guess}")
-        lines.append(line)
+            cells.append(f"{float(answer[int(label)]):.0%} · {guess}")
+        lines.append(Row(one.title, cells))
     heads = ["Classifier", "Clean", f"Made for {target.title}", "Made for itself"]
-    st.html(verdicts.table(heads, lines, "transfer"))
+    st.html(write_table(heads, [Part("", "", lines)], "transfer"))
     st.caption(f"How sure of “{case.label_a}”, and the first guess.")
 
 
@@ -362,10 +363,7 @@ def _show_steps(case: Case, name: str, chance: int) -> None:
 
 
 def _show_errors(who: Sequence[Candidate], chosen: str, look: Look) -> None:
-    st.subheader(
-        "Error under each corruption",
-        help="Mean over the five severities, in percent of the validation pictures.",
-    )
+    st.subheader("Error under each corruption")
     found = {slug: one for slug, one in verdicts.reported(who).items() if one.corrupted}
     if not found:
         verdicts.say_command("errors under corruptions")
@@ -392,4 +390,8 @@ def _show_errors(who: Sequence[Candidate], chosen: str, look: Look) -> None:
             f"{title}: mean error {sum(row[k] for row in errors) / max(len(errors), 1):.1f} %"
             for k, title in enumerate(titles)
         ),
+    )
+    counts = verdicts.count_words(found[one.slug].images for one in judged)
+    st.caption(
+        f"Top-1 error in percent on {counts} validation pictures, the mean over five severities."
     )

@@ -1,5 +1,6 @@
 """How classifiers are judged: calibration, corruptions, attacks, and a run that learns."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -280,9 +281,96 @@ def _over_epochs(epochs: int, look: Look, vertical: Mapping[str, Any]) -> go.Fig
     figure = go.Figure()
     figure.update_layout(**frame(look, 280), uirevision="run")
     title = {"text": "epoch", "standoff": 4, "font": {"size": 14}}
+    step = max(1, math.ceil(epochs / 8))  # whole epochs only
     figure.update_layout(
         margin={"l": 40, "r": 12, "t": 34, "b": 40},
-        xaxis=_axis(look, range=[0.7, max(epochs, 2) + 0.3], title=title, nticks=8),
+        xaxis=_axis(look, range=[0.7, max(epochs, 2) + 0.3], title=title, tick0=1, dtick=step),
         yaxis=_axis(look, **vertical),
     )
+    return figure
+
+
+# ---- overhead and accuracy ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Point:
+    """A way of mixing.
+
+    Attributes:
+        title: its name.
+        overhead: percent of training time that it adds.
+        accuracy: top-1 in percent of what it trained.
+        has_extra_pass: whether mixing runs the network once more.
+    """
+
+    title: str
+    overhead: float
+    accuracy: float
+    has_extra_pass: bool
+
+
+def overhead_scatter(points: Sequence[Point], title: str, look: Look) -> go.Figure:
+    """Draw accuracy over overhead, as GuidedMixup's Figure 3; names lie apart.
+
+    Args:
+        points: one at least.
+        title: above it.
+        look: colours of the theme.
+    """
+    height, head, foot = 320, 56, 40
+    pixels = height - head - foot
+    values = [point.accuracy for point in points]
+    room = max(0.08 * (max(values) - min(values)), 0.5)
+    low, high = min(values) - room, max(values) + room
+    right = 1.06 * max(*(point.overhead for point in points), 1.0)
+    figure = go.Figure()
+    for extra, hue, symbol in ((False, HUES[0], "circle"), (True, HUES[2], "diamond")):
+        group = [point for point in points if point.has_extra_pass == extra]
+        figure.add_scatter(
+            x=[point.overhead for point in group],
+            y=[point.accuracy for point in group],
+            mode="markers",
+            marker={"size": 11, "symbol": symbol, "color": hue},
+            customdata=[point.title for point in group],
+            hovertemplate="%{customdata}: +%{x:.3~g} % time, top-1 %{y:.2f} %<extra></extra>",
+            cliponaxis=False,
+        )
+    order = sorted(points, key=lambda one: -one.accuracy)
+    tops = [(high - point.accuracy) / (high - low) * pixels for point in order]
+    places = spread(tops, LINE, LINE / 2, pixels - LINE / 2)
+    for point, top, place in zip(order, tops, places, strict=True):
+        is_far = point.overhead > 0.55 * right
+        figure.add_annotation(
+            x=point.overhead,
+            y=point.accuracy,
+            text=point.title,
+            showarrow=True,
+            arrowhead=0,
+            arrowwidth=1,
+            arrowcolor=GREY,
+            standoff=5,
+            ax=-14 if is_far else 14,
+            ay=place - top,
+            xanchor="right" if is_far else "left",
+            font={"size": 14, "color": look.text},
+        )
+    figure.update_layout(**frame(look, height), uirevision="costs")
+    figure.update_layout(
+        margin={"l": 40, "r": 16, "t": head, "b": foot},
+        xaxis=_axis(
+            look,
+            range=[-0.03 * right, right],
+            ticksuffix=" %",
+            nticks=5,
+            title={"text": "time added", "standoff": 4, "font": {"size": 14}},
+        ),
+        yaxis=_axis(look, range=[low, high], nticks=5),
+    )
+    words = (
+        f'{title}</b><br>top-1 in %; <span style="color:{HUES[2]}">◆</span> runs the network once '
+        f'more to mix, <span style="color:{HUES[0]}">●</span> does not<b>'
+    )
+    _head(figure, words, look)
+    figure.layout.annotations[-1].align = "left"
     return figure

@@ -15,9 +15,7 @@ from mixviz.zoo.header import FLOATS, CheckpointError, Stored, quoted, shape_wor
 MAX_CLASSES = 50_000
 MAX_WIDTH = 1024
 TORCHVISION = (
-    "resnet18",
     "resnet34",
-    "resnet50",
     "wide_resnet50_2",
     "resnext50_32x4d",
     "convnext_tiny",

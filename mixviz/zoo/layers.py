@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from mixviz.core.blocks import check_finite
 from mixviz.core.saliency import resize
@@ -109,8 +109,8 @@ def last_maps(
 
     The weight is the gradient of the logit with respect to the map, summed over places (Grad-CAM,
     arXiv:1610.02391). Where the head is an average pool and a linear layer, as in the residual
-    networks and EfficientNet, that is the layer's own row, so CAM (arXiv:1512.04150); ConvNeXt
-    normalises and MobileNet has a hidden layer in between, and have no other CAM.
+    networks, DenseNet and EfficientNet, that is the layer's own row, so CAM (arXiv:1512.04150);
+    ConvNeXt normalises and MobileNet has a hidden layer in between, and have no other CAM.
 
     Args:
         classifier: a classifier of the zoo.
@@ -178,7 +178,7 @@ def cut_open(network: nn.Module) -> Pieces:
         stem, *rest = network.stages
         return Pieces((nn.Sequential(network.stem, stem), *rest), network.finish, network.classify)
     # Whoever built another network has already paid for this import.
-    from torchvision.models import ConvNeXt, EfficientNet, MobileNetV3, ResNet
+    from torchvision.models import ConvNeXt, DenseNet, EfficientNet, MobileNetV3, ResNet
 
     if isinstance(network, ResNet):
         stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
@@ -191,6 +191,14 @@ def cut_open(network: nn.Module) -> Pieces:
             ),
             nn.Identity(),
             lambda x: network.fc(network.avgpool(x).flatten(1)),
+        )
+    if isinstance(network, DenseNet):
+        names = [name for name, _ in network.features.named_children()]
+        end = names.index("norm5")
+        return Pieces(
+            _stages(network.features[:end]),
+            nn.Sequential(*network.features[end:], nn.ReLU()),
+            lambda x: network.classifier(adaptive_avg_pool2d(x, 1).flatten(1)),
         )
     if isinstance(network, ConvNeXt):
         return Pieces(
@@ -206,7 +214,7 @@ def cut_open(network: nn.Module) -> Pieces:
         )
     raise ValueError(
         f"the layers of {type(network).__name__} are not known; those of "
-        f"{', '.join(NETWORKS)}, ResNet, ConvNeXt, EfficientNet and MobileNetV3 are"
+        f"{', '.join(NETWORKS)}, ResNet, DenseNet, ConvNeXt, EfficientNet and MobileNetV3 are"
     )
 
 
@@ -221,4 +229,7 @@ def _stages(features: nn.Sequential) -> tuple[nn.Sequential, ...]:
 
 
 def _shrinks(module: nn.Module) -> bool:
-    return any(isinstance(part, nn.Conv2d) and max(part.stride) > 1 for part in module.modules())
+    return any(
+        isinstance(part, nn.AvgPool2d) or (isinstance(part, nn.Conv2d) and max(part.stride) > 1)
+        for part in module.modules()
+    )

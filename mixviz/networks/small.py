@@ -1,6 +1,5 @@
-"""Networks that mixviz trains and bundles, by the name a checkpoint card records."""
+"""Networks for small images, 32 to 64 pixels: a 3×3 stem and nothing pooled before the end."""
 
-import inspect
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
@@ -154,7 +153,7 @@ def preact_resnet18(num_classes: int, width: int = 64, stem_stride: int = 1) -> 
     Raises:
         ValueError: an option is not a positive whole number.
     """
-    _check_positive("preact_resnet18", locals())
+    check_positive("preact_resnet18", locals())
     channels = [width * scale for scale in (1, 2, 4, 8)]
     return PreActResNet(num_classes, 2, width, channels, stem_stride)
 
@@ -168,7 +167,7 @@ def wrn16_8(num_classes: int, width: int = 16, stem_stride: int = 1) -> nn.Modul
     Raises:
         ValueError: an option is not a positive whole number.
     """
-    _check_positive("wrn16_8", locals())
+    check_positive("wrn16_8", locals())
     channels = [8 * width * scale for scale in (1, 2, 4)]
     return PreActResNet(num_classes, 2, width, channels, stem_stride)
 
@@ -179,7 +178,7 @@ def wrn28_10(num_classes: int, width: int = 16, stem_stride: int = 1) -> nn.Modu
     Raises:
         ValueError: an option is not a positive whole number.
     """
-    _check_positive("wrn28_10", locals())
+    check_positive("wrn28_10", locals())
     channels = [10 * width * scale for scale in (1, 2, 4)]
     return PreActResNet(num_classes, 4, width, channels, stem_stride)
 
@@ -194,23 +193,8 @@ def resnext29_4x24(num_classes: int, width: int = 24, stem_stride: int = 1) -> n
     Raises:
         ValueError: an option is not a positive whole number.
     """
-    _check_positive("resnext29_4x24", locals())
+    check_positive("resnext29_4x24", locals())
     return ResNeXt(num_classes, 3, 4, width, stem_stride)
-
-
-def default_options(name: str) -> dict[str, int]:
-    """The options of a network of `NETWORKS` and their defaults, as a card records them."""
-    parameters = inspect.signature(NETWORKS[name]).parameters.values()
-    return {one.name: one.default for one in parameters if one.default is not one.empty}
-
-
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "preactresnet18": preact_resnet18,
-    "wrn16_8": wrn16_8,
-    "wrn28_10": wrn28_10,
-    "resnext29_4x24": resnext29_4x24,
-}
-"""Builders by name; each takes ``num_classes`` and the keyword options its card records."""
 
 
 def _stages(
@@ -231,7 +215,12 @@ def _stages(
     return stages
 
 
-def _check_positive(builder: str, options: dict[str, int]) -> None:
+def check_positive(builder: str, options: dict[str, int]) -> None:
+    """Refuse options below 1.
+
+    Raises:
+        ValueError: naming the builder and the option.
+    """
     for name, value in options.items():
         if value < 1:
             raise ValueError(f"{builder}: {name} must be at least 1, got {value}")
