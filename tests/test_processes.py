@@ -78,6 +78,7 @@ def test_all_processes_stop_with_one_sentence(colours: Path, tmp_path: Path) -> 
     done = run(colours, tmp_path / "run", *more)
     assert done.returncode == 1
     assert done.stderr.count("the loss is nan in epoch 1") == 1, done.stderr
+    assert "threads left" not in done.stderr
     assert "Traceback" not in done.stderr
 
 

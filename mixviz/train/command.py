@@ -15,6 +15,7 @@ from types import FrameType
 
 import safetensors
 import torch
+from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from mixviz.train.board import Board
@@ -23,6 +24,7 @@ from mixviz.train.errors import DataError, TrainingError
 from mixviz.train.fit import Data, Progress, Run, fit
 from mixviz.train.flags import parse, recipe_of
 from mixviz.train.judge import Accuracy, Normaliser, measure, read_photos
+from mixviz.train.processes import together
 from mixviz.train.recipe import Recipe
 from mixviz.train.shelf import SHELVES
 from mixviz.train.shelf import Held as HeldImages
@@ -79,7 +81,20 @@ def _train(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     except OSError as error:
         raise DataError(f"--out {folder}: {error.strerror}") from error
     fabric = build_fabric(pick_device(options.device).type, recipe, options.devices, options.nodes)
-    fabric.launch()
+    with together(fabric):
+        _carry_out(fabric, source, recipe, options, arguments, name)
+
+
+def _carry_out(
+    fabric: Fabric,
+    source: Source,
+    recipe: Recipe,
+    options: argparse.Namespace,
+    arguments: Sequence[str],
+    name: str,
+) -> None:
+    """What every process of a run does."""
+    folder: Path = options.out
     largest = max(stage.size for stage in recipe.stages)
     keep = SHELVES[options.keep]
     train = keep(source, "train", largest, recipe.per_class, fabric.device)
