@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import entropy
 from torch import nn
+from torch._dynamo.backends.debugging import aot_eager
 
 from mixviz.augment import Mix, MixInside
 from mixviz.core.percentiles import percentile_choices
@@ -54,6 +56,7 @@ from mixviz.train.work import (
 )
 from mixviz.zoo.policy import choose_percentiles, load_policy
 
+RUNS = ("plain", "compiled")
 CLASSES = (("n00000001", "red, crimson"), ("n00000002", "green"), ("n00000003", "blue"))
 SMALL = ("--width", "4", "--sizes", "16", "--batch", "8", "--device", "cpu", "--lr", "0.05")
 
@@ -418,6 +421,54 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_epoch(
     assert len(read_log(run)) == 1
     assert not list(run.glob("*.partial"))
     assert main(["--evaluate", str(next(run.glob("colours*.json"))), "--data", str(data)]) == 0
+
+
+def compile_by(backend: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let PyTorch trace a network as ever, and something that needs no C++ compiler run it."""
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+
+
+def test_a_compiled_network_learns_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sizes, two modes, and the gradients at the pictures that saliency asks for."""
+    data, traced = write_parquet(tmp_path / "colours"), []
+
+    def count(graph: torch.fx.GraphModule, examples: list[torch.Tensor]) -> object:
+        traced.append(len(examples))
+        return aot_eager(graph, examples)
+
+    words = ("--sizes", "16:1,32:1", "--method", "puzzle_mix", "--precision", "fp32")
+    assert train(data, tmp_path / "plain", *words) == 0
+    compile_by(count, monkeypatch)
+    assert train(data, tmp_path / "compiled", *words, "--compile") == 0
+    assert traced, "nothing was compiled"
+    losses = [[float(row["loss"]) for row in read_log(tmp_path / name)] for name in RUNS]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    plain, compiled = (next((tmp_path / name).glob("colours*.json")) for name in RUNS)
+    assert checkpoint.read_checkpoint(plain)[1].state_dict().keys() == (
+        checkpoint.read_checkpoint(compiled)[1].state_dict().keys()
+    )
+
+
+def test_a_machine_that_cannot_compile_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_graph: torch.fx.GraphModule, _examples: list[torch.Tensor]) -> object:
+        raise RuntimeError("no C++ compiler\nand a long story")
+
+    compile_by(fail, monkeypatch)
+    data = write_parquet(tmp_path / "colours")
+    assert train(data, tmp_path / "run", "--epochs", "1", "--compile") == 1
+    error = capsys.readouterr().err
+    assert "the network cannot be compiled here" in error
+    assert "no C++ compiler" in error
+    assert "leave out --compile" in error
+    assert error.count("\n") == 1
+    rows = ["--data", str(data), "--device", "cpu", "--compile", "manifold_mixup"]
+    assert overhead.main(rows) == 2
+    assert "--compile does not go with manifold_mixup" in capsys.readouterr().err
 
 
 # Mixing -----------------------------------------------------------------------------------------

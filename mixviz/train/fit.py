@@ -32,7 +32,15 @@ from mixviz.train.processes import mean, on_first, total
 from mixviz.train.recipe import Recipe
 from mixviz.train.sheet import draw_sheet, write_sheet
 from mixviz.train.shelf import Shelf
-from mixviz.train.work import Learner, Work, build_network, build_work, take_step, vary
+from mixviz.train.work import (
+    Learner,
+    Work,
+    build_network,
+    build_work,
+    compiled,
+    take_step,
+    vary,
+)
 
 STEPS_BETWEEN_LOOKS = 50
 MIXING = 1 << 40
@@ -98,7 +106,7 @@ def fit(
     fabric = run.fabric
     network = build_network(recipe, len(data.class_names), fabric)
     judged = copy.deepcopy(network)
-    forward = torch.compile(network) if run.compile else network
+    forward = compiled(network) if run.compile else network
     scale = data.train.statistics()
     batch = batch_of(recipe, len(data.train))
     learner = Learner(network, forward, len(data.class_names), *scale)

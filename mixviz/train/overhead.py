@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from mixviz.augment import mixable_inside
 from mixviz.networks import NETWORKS
 from mixviz.train.command import pick_device
 from mixviz.train.errors import DataError, TrainingError
@@ -28,6 +29,7 @@ from mixviz.train.work import (
     build_fabric,
     build_network,
     build_work,
+    compiled,
     take_step,
     vary,
 )
@@ -69,6 +71,9 @@ def measure_steps(options: argparse.Namespace, rows: Sequence[Mixing | None]) ->
         DataError: the images cannot be used, or a row is no way to mix.
         TrainingError: a batch cannot be mixed.
     """
+    for row in rows:
+        if options.compile and row is not None and row.method in mixable_inside():
+            raise DataError(f"--compile does not go with {row.method}, which cuts the network open")
     device = pick_device(options.device)
     source = open_source(options.data, None, False, ("val",))
     classes = len(source.class_names)
@@ -108,7 +113,8 @@ def _stream(
     fabric = build_fabric(pick_device(options.device).type, recipe)
     network = build_network(recipe, classes, fabric)
     mean, std = shelf.statistics()
-    work = build_work(recipe, Learner(network, network, classes, mean, std), fabric, options.batch)
+    forward = compiled(network) if options.compile else network
+    work = build_work(recipe, Learner(network, forward, classes, mean, std), fabric, options.batch)
     work.chance.manual_seed(0)
     generator = torch.Generator(fabric.device).manual_seed(0)
     order = torch.Generator().manual_seed(0)
@@ -159,6 +165,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--stem-stride", type=int, help="as for mixviz.train")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--precision", choices=tuple(PRECISIONS), default="bf16", help="of the forward pass (bf16)")
+    add("--compile", action="store_true", help="compile the networks first, vanilla's too")
     return parser.parse_args(arguments)
 
 

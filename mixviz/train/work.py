@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
+from torch._dynamo.exc import BackendCompilerFailed
 
 from mixviz.augment import Mix, MixInside, mixable_inside
 from mixviz.methods import METHODS
 from mixviz.networks import NETWORKS
 from mixviz.train.agent import Agent, AgentLoss
 from mixviz.train.augment import draw, show_windows, vary_colours
-from mixviz.train.errors import DataError
+from mixviz.train.errors import DataError, TrainingError
 from mixviz.train.judge import Normaliser
 from mixviz.train.objective import (
     CRITERIA,
@@ -126,6 +127,25 @@ def build_network(recipe: Recipe, classes: int, fabric: Fabric) -> nn.Module:
     torch.manual_seed(recipe.seed)
     network = NETWORKS[recipe.network](num_classes=classes, **recipe.options)
     return network.to(fabric.device).to(memory_format=torch.channels_last)
+
+
+def compiled(network: nn.Module) -> Forward:
+    """Return a network's forward pass, compiled at its first batch.
+
+    It raises TrainingError where the machine cannot compile, as without a C++ compiler.
+    """
+    forward = torch.compile(network)
+
+    def run(images: Tensor) -> Tensor:
+        try:
+            return forward(images)
+        except BackendCompilerFailed as error:
+            reason = str(error.inner_exception).partition("\n")[0]
+            raise TrainingError(
+                f"the network cannot be compiled here ({reason}): leave out --compile"
+            ) from error
+
+    return run
 
 
 def build_work(recipe: Recipe, learner: Learner, fabric: Fabric, batch: int) -> Work:
