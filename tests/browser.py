@@ -313,18 +313,18 @@ class Visit:
         """Choose from a menu by what its line begins with."""
         line = self.widget(key).locator("input")
         line.evaluate("e => e.scrollIntoView({block: 'center'})")
+        wanted = self.page.get_by_role("option", name=re.compile(f"^{re.escape(option)}")).first
         for _ in range(5):
             self._rest(line)
             line.click()
-            with suppress(AssertionError):
+            # The page may still grow above the menu and close it, at any of these.
+            with suppress(AssertionError, TimeoutError):
                 expect(self.page.get_by_role("option").first).to_be_visible(timeout=1500)
-                break
-        wanted = self.page.get_by_role("option", name=re.compile(f"^{re.escape(option)}")).first
-        try:
-            expect(wanted).to_be_visible(timeout=1000)
-        except AssertionError:  # a long menu draws only what is in view
-            line.fill(option)
-        wanted.click()
+                if not wanted.is_visible():  # a long menu draws only what is in view
+                    line.fill(option)
+                wanted.click(timeout=3000)
+                return
+        raise AssertionError(f"{key} offers no {option!r}, or its menu does not stay open")
 
     def follow(self, name: str, path: str) -> None:
         """Go to another page by its link in the app."""
