@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from test_train import write_parquet
 
+from mixviz.train import flags
 from mixviz.train.command import main
 
 PROGRAM = Path(__file__).with_name("one_more_network.py")
@@ -88,3 +89,15 @@ def test_a_batch_is_shared_alike(
     folders = ["--data", str(colours), "--out", str(tmp_path / "run")]
     assert main([*folders, *SMALL, "--devices", "3"]) == 2
     assert "--batch 8 cannot be shared by 3 processes alike" in capsys.readouterr().err
+
+
+def test_no_more_processes_than_cores(
+    colours: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(flags.os, "cpu_count", lambda: 3)
+    folders = ["--data", str(colours), "--out", str(tmp_path / "run")]
+    assert main([*folders, *SMALL, "--devices", "4"]) == 2
+    assert "--devices 4: at most 3 here, the processor cores" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -164,7 +165,20 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         )
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: no CUDA device here")
+    most, kind = _most_devices(options.device)
+    if options.devices > most:
+        parser.error(
+            f"--devices {options.devices}: at most {most} here, the {kind} of this machine"
+        )
     return options
+
+
+def _most_devices(choice: str) -> tuple[int, str]:
+    """How many processes a machine is good for by a ``--device``, and what is counted."""
+    if choice != "cpu" and torch.cuda.is_available():
+        return torch.cuda.device_count(), "GPUs"
+    # Every process holds its own libraries and images: more than cores would fill the memory.
+    return max(2, os.cpu_count() or 1), "processor cores"
 
 
 def recipe_of(options: argparse.Namespace) -> Recipe:
