@@ -564,11 +564,15 @@ class Defaults:
 
     pairing: str | None
     saliency: str | None
-    alpha: float
+    alpha: float | None
 
 
-def defaults(slug: str) -> Defaults:
+def defaults(slug: str, pairing: str | None = None) -> Defaults:
     """Return what `Mix`, or `MixInside`, does by itself.
+
+    Args:
+        slug: a name that either of them takes.
+        pairing: what was asked for; any but a random one looks at saliency.
 
     Raises:
         ValueError: for a name that neither of them takes.
@@ -576,7 +580,17 @@ def defaults(slug: str) -> Defaults:
     if slug in mixable_inside():
         return Defaults(None, None, METHODS[slug].alpha)
     way = _find(slug)
-    return Defaults(way.by.default_pairing, way.saliency or SALIENCIES[0], way.method.alpha)
+    alone = way.method.contract == "single"
+    usual = None if alone else way.by.default_pairing
+    guided = "s" in {name[0] for name in way.method.needs} or (pairing or usual) not in (
+        RANDOM,
+        None,
+    )
+    return Defaults(
+        usual,
+        (way.saliency or SALIENCIES[0]) if guided else None,
+        None if alone or way.method.contract == "independent" else way.method.alpha,
+    )
 
 
 def params_of(slug: str) -> type[Params]:

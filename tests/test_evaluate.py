@@ -703,19 +703,33 @@ def test_wrong_checkpoints_get_a_sentence(
 ) -> None:
     data = str(write_shards(tmp_path / "shards"))
     other = write_classifier(tmp_path / "runs", "other", class_names=["cat", "dog", "cow"])
-    flat = write_classifier(tmp_path / "runs", "flat", mean="grey")
+    wrong = {
+        "mean": "grey",
+        "std": [0, 0.1, 0.1],
+        "input_size": -5,
+        "top1": None,
+        "class_names": [],
+        "architecture": {"name": ["preactresnet18"], "options": {}},
+        "recipe": [],
+        "method": 5,
+        "data": 5,
+    }
     assert main([str(tmp_path / "none.json"), "--data", data]) == 2
     assert "no checkpoint file" in capsys.readouterr().err
     assert main([str(other), "--data", data]) == 2
     assert "shards does not have the classes of other" in capsys.readouterr().err
-    assert main([str(flat), "--data", data]) == 2
-    assert "input_size, mean or std is wrong" in capsys.readouterr().err
+    for key, value in wrong.items():
+        card = write_classifier(tmp_path / "runs", key, **{key: value})
+        assert main([str(card), "--data", data]) == 2
+        assert f"{key}.json: {key!r} cannot be {json.dumps(value)}" in capsys.readouterr().err
+    assert main([str(other), "--data", data, "--json", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
 
 
 def test_a_classifier_that_answers_nan_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = write_classifier(tmp_path / "runs", std=[float("nan")] * 3)
+    checkpoint = write_classifier(tmp_path / "runs", std=[5e-324] * 3)
     data = str(write_shards(tmp_path / "shards"))
     for metric in ("clean", "fgsm", "corruptions", "localisation"):
         assert main([str(checkpoint), "--data", data, "--metrics", metric]) == 2

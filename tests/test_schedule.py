@@ -91,3 +91,21 @@ def test_what_is_typed_beside_a_preset_counts() -> None:
     assert recipe.mixing is not None
     assert recipe.mixing.method == "cutmix"
     assert recipe_of(parse([*common, "--method", "none"])).mixing is None
+
+
+@pytest.mark.parametrize(
+    ("preset", "words", "finds"),
+    [
+        ("thin-tiny-imagenet", "--sizes 16:1", {"epochs": 1}),
+        ("thin-tiny-imagenet", "--network resnet18", {"options": {}}),
+        ("thin-tiny-imagenet", "--width 16", {"options": {"width": 16, "stem_stride": 2}}),
+        ("puzzle-mix-tiny-imagenet", "--schedule one_cycle", {"schedule": OneCycle()}),
+        ("r-mix-cifar100", "--schedule multi_step", {"schedule": MultiStep()}),
+        ("r-mix-cifar100", "--schedule one_cycle", {"schedule": OneCycle(0.3, 100, 100)}),
+    ],
+)
+def test_what_is_typed_takes_a_presets_dependent_flags_along(
+    preset: str, words: str, finds: dict[str, object]
+) -> None:
+    recipe = recipe_of(parse(["--data", "d", "--out", "o", "--preset", preset, *words.split()]))
+    assert {name: getattr(recipe, name) for name in finds} == finds

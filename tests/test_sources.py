@@ -13,7 +13,14 @@ from PIL import Image
 
 from mixviz.train import sources
 from mixviz.train.errors import DataError
-from mixviz.train.sources import TORCHVISION, Source, decode_split, first_of_each, open_source
+from mixviz.train.sources import (
+    TORCHVISION,
+    Source,
+    decode_split,
+    first_of_each,
+    open_source,
+    read_square,
+)
 
 BOTH = ("train", "val")
 
@@ -429,3 +436,10 @@ def test_lists_of_cub_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_of_nothing_known_says_what_would_be(tmp_path: Path) -> None:
     assert "nor the lists of CUB-200-2011" in refused(tmp_path, None)
+
+
+def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path) -> None:
+    """Pillow alone would clip them, so that nearly all pictures were white."""
+    levels = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    assert np.array_equal(read_square(tmp_path / "deep.png", 16), np.tile(levels >> 8, (3, 1, 1)))

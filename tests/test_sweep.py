@@ -25,6 +25,8 @@ def test_cells_are_all_combinations_and_off_leaves_a_flag_away() -> None:
         ["--method=r_mix", "--hold=num_patches=2,4"],
         ["--method=r_mix", "--hold=num_patches=8"],
     ]
+    flags = list_cells([["half", "off", "on"]])
+    assert [cell.arguments for cell in flags] == [[], ["--half"]]
     names = [cell.name for cell in cells]
     assert names[2] == "method=r_mix+hold=num_patches=2_4"
     assert len(set(names)) == 4
@@ -38,6 +40,7 @@ def test_cells_are_all_combinations_and_off_leaves_a_flag_away() -> None:
         ([["seed", "1"], ["--seed", "2"]], "each flag of mixviz.train once"),
         ([["../x", "1"]], "each flag of mixviz.train once"),
         ([["data", "a/b", "a_b"]], "would share a folder"),
+        ([["out", "a", "b"]], "the sweep sets that flag itself"),
     ],
 )
 def test_what_is_no_grid_is_refused(over: list[list[str]], sentence: str) -> None:
@@ -46,19 +49,18 @@ def test_what_is_no_grid_is_refused(over: list[list[str]], sentence: str) -> Non
 
 
 def test_a_sweep_trains_goes_on_and_tabulates(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """Each run in two processes: neither repeats the sweep."""
     data, out = write_parquet(tmp_path / "colours"), tmp_path / "sweep"
-    grid = ["--out", str(out), "--over", "method", "none", "cutmix", "--over", "seed", "0", "1"]
-    command = [*grid, "--", "--data", str(data), *SMALL, "--epochs", "1"]
+    grid = ["--out", str(out), "--over", "method", "none", "cutmix", "--over", "seed", "1"]
+    command = [*grid, "--", "--data", str(data), *SMALL, "--epochs", "1", "--devices", "2"]
     assert main(command) == 0
-    said = capsys.readouterr().out
+    said = capfd.readouterr().out
     with (out / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["seed"]) for row in rows] == [
-        ("none", "0"),
         ("none", "1"),
-        ("cutmix", "0"),
         ("cutmix", "1"),
     ]
     for row in rows:
@@ -66,19 +68,30 @@ def test_a_sweep_trains_goes_on_and_tabulates(
         (card,) = (json.loads(path.read_text()) for path in folder.glob("colours*.json"))
         assert float(row["top1"]) == card["top1"]
         assert (card["method"] or "none", str(card["seed"])) == (row["method"], row["seed"])
-    assert said.count("2 seeds") == 2
+    assert said.count("run 2 of 2") == said.count("mean top-1") == 1
+    assert said.count("epoch 1/1") == 2
     before = {path: path.stat().st_mtime_ns for path in out.rglob("state.safetensors")}
     assert main(command) == 0
-    assert len(before) == 4
+    assert len(before) == 2
     assert {path: path.stat().st_mtime_ns for path in before} == before, "done runs are not redone"
 
 
-def test_a_run_that_fails_ends_the_sweep_with_its_code(
+def test_a_sweep_reads_every_command_before_the_first_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_parquet(tmp_path / "colours"), tmp_path / "sweep"
+    grid = ["--out", str(out), "--over", "method", "none", "zzz"]
+    assert main([*grid, "--", "--data", str(data), *SMALL, "--epochs", "1"]) == 2
+    assert "invalid choice: 'zzz'" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_run_that_fails_ends_the_sweep_with_its_code(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     grid = ["--out", str(tmp_path / "sweep"), "--over", "seed", "0", "1"]
     assert main([*grid, "--", "--data", str(tmp_path / "nowhere")]) == 2
-    assert capsys.readouterr().err.count("no data folder at") == 1
+    assert capfd.readouterr().err.count("no data folder at") == 1
 
 
 def test_seeds_are_put_together() -> None:

@@ -37,7 +37,7 @@ from mixviz.train.augment import Draws, draw, show_windows, vary_colours
 from mixviz.train.command import main
 from mixviz.train.errors import DataError
 from mixviz.train.feed import in_turn
-from mixviz.train.flags import read_stages
+from mixviz.train.flags import LAUNCHERS, read_stages
 from mixviz.train.judge import Normaliser, measure
 from mixviz.train.objective import CRITERIA, ConsistencyLoss, jensen_shannon
 from mixviz.train.recipe import Mixing, Recipe, Stage, trainable
@@ -56,6 +56,7 @@ from mixviz.train.work import (
 )
 from mixviz.zoo.policy import choose_percentiles, load_policy
 
+XY = ("--data", "x", "--out", "y")
 RUNS = ("plain", "compiled")
 CLASSES = (("n00000001", "red, crimson"), ("n00000002", "green"), ("n00000003", "blue"))
 SMALL = ("--width", "4", "--sizes", "16", "--batch", "8", "--device", "cpu", "--lr", "0.05")
@@ -401,6 +402,62 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["state", "batch", "log", "net.policy", "n" * 101, "a/b", ".x"])
+def test_a_name_that_would_harm_the_run_is_refused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_parquet(tmp_path / "colours")
+    assert train(data, tmp_path / "run", "--epochs", "1", "--name", name) == 2
+    assert f"--name {name}" in (said := capsys.readouterr().err) or f"got {name!r}" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_data_folder_may_have_any_name(tmp_path: Path) -> None:
+    data, run = write_parquet(tmp_path / "Meine Fotos, фото"), tmp_path / "run"
+    assert train(data, run, "--epochs", "1") == 0
+    assert [path.name for path in run.glob("Meine*.json")] == ["Meine-Fotos-preactresnet18.json"]
+
+
+def test_names_in_no_known_encoding_are_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_parquet(tmp_path / "colours")
+    assert train(data, tmp_path / "run", "--epochs", "1", "--data-name", "caf\udce9") == 2
+    assert "'caf\\udce9' is not UTF-8" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    (data / "classes.tsv").write_bytes("0\tn00000001\tcaf\u00e9\n".encode("latin-1"))
+    assert train(data, tmp_path / "run", "--epochs", "1") == 2
+    assert "classes.tsv is not UTF-8" in capsys.readouterr().err
+
+
+def test_a_finished_run_says_that_nothing_was_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
+    assert train(data, run, "--epochs", "1") == 0
+    capsys.readouterr()
+    assert train(data, run, "--epochs", "1", "--resume", "--name", "new") == 0
+    said = capsys.readouterr().out
+    assert "were finished before; nothing was written" in said
+    assert "wrote" not in said
+    assert not list(run.glob("new*"))
+
+
+def test_a_state_whose_numbers_changed_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = write_parquet(tmp_path / "colours"), tmp_path / "run"
+    assert train(data, run, "--epochs", "1") == 0
+    state = run / "state.safetensors"
+    content = bytearray(state.read_bytes())
+    content[-8:] = b"\xff" * 8
+    state.write_bytes(content)
+    assert train(data, run, "--epochs", "1", "--resume") == 2
+    error = capsys.readouterr().err
+    assert "state.safetensors is damaged (its tensors do not have the sum they had)" in error
+    assert error.count("\n") == 1
+
+
 def test_a_full_disk_stops_the_run_and_keeps_the_last_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -487,11 +544,14 @@ def test_every_method_trains_and_stands_in_the_card(method: str, tmp_path: Path)
     card = card_of(run)
     assert card["method"] == method
     mixing = card["recipe"]["mixing"]
-    pairing = None if method in ("comixup", "manifold_mixup", "rl_mix") else "random"
+    single = ("cutout", "augmix")
+    unpaired = ("comixup", "manifold_mixup", "rl_mix", *single)
+    pairing = None if method in unpaired else "random"
     assert (mixing["method"], mixing["pairing"], mixing["prob"]) == (method, pairing, 1.0)
-    assert mixing["alpha"] > 0
+    assert (mixing["alpha"] is None) == (method in single or method.startswith("guided"))
     assert mixing["jsd"] == (12 if method == "augmix" else 0)
-    known = {"guided_sr": "spectral_residual", "manifold_mixup": None, "rl_mix": None}
+    blind = ("manifold_mixup", "rl_mix", "input_mixup", "cutmix", "snapmix", *single)
+    known = {"guided_sr": "spectral_residual"} | dict.fromkeys(blind)
     assert mixing["saliency"] == known.get(method, "gradient")
 
 
@@ -678,8 +738,14 @@ def test_manifold_mixup_learns_from_what_its_layers_make_of_mixed_features() -> 
         (("cutmix", "--jsd", "1"), "jsd asks views of one image to agree, and cutmix mixes sev"),
         (("manifold_mixup", "--pairing", "greedy"), "pairing does not apply to manifold_mixup"),
         (("manifold_mixup", "--jsd", "1"), "jsd does not apply to manifold_mixup"),
-        (("comixup", "--pairing", "greedy"), "comixup mixes a whole batch at once: pairing does"),
+        (("comixup", "--pairing", "greedy"), "pairing does not apply to comixup"),
         (("guided_sr", "--saliency", "gradient"), "saliency of guided_sr is spectral_residual"),
+        (("cutout", "--pairing", "exact"), "pairing does not apply to cutout: it pairs no images"),
+        (("cutmix", "--saliency", "gradient"), "saliency does not apply to cutmix"),
+        (("guided_ap", "--alpha", "2"), "alpha does not apply to guided_ap: it draws no λ"),
+        (("r_mix", "--hold", "q0=0:1:0"), "evenly spaced values read FIRST:LAST:COUNT"),
+        (("r_mix", "--hold", "q0=0.1;q0=0.2"), "q0 is held twice"),
+        (("r_mix", "--network", "densenet121"), "densenet121 takes pictures of 32 px at least"),
         (("manifold_mixup", "--compile"), "--compile does not go with manifold_mixup"),
         (("rl_mix", "--pairing", "greedy"), "pairing does not apply to rl_mix: its agent decides"),
         (("rl_mix", "--guide", "previous"), "rl_mix needs guide current"),
@@ -733,6 +799,17 @@ def test_overhead_is_measured_against_the_step_that_mixes_nothing(
         assert 0 < mean < 1000
     assert overhead.main([*small, "cutmix::::"]) == 2
     assert "reads method:pairing:saliency:guide, got 'cutmix::::'" in capsys.readouterr().err
+    for words, sentence in (
+        (("--batch", "16"), "has 15 validation images for --batch 16"),
+        (("--batch", "-3"), "--batch: must be at least 2, got -3"),
+        (("--steps", "0"), "--steps: must be at least 1, got 0"),
+        (("--size", "8"), "--size: must be at least 16, got 8"),
+        (("--width", "0"), "--width: must be at least 1, got 0"),
+        (("--network", "densenet121"), "densenet121 takes pictures of 32 px at least"),
+    ):
+        assert overhead.main([*small, *words, "cutmix"]) == 2
+        assert sentence in (error := capsys.readouterr().err)
+        assert error.count("\n") == 1
     assert overhead.main([*small, "--device", "cpu", "cutmix:best"]) == 2
     assert "pairing must be one of" in capsys.readouterr().err
 
@@ -883,14 +960,29 @@ def test_too_little_memory_is_told_before_decoding(
         (["--data", "x", "--out", "y", "--half"], "--half goes with --method"),
         (["--data", "x", "--out", "y", "--method", "mixup"], "--method: invalid choice: 'mixup'"),
         (["--data", "x", "--out", "y", "--alpha", "0"], "--alpha: must be positive, got 0"),
+        ([*XY, "--seed", "9" * 20], "--seed: must be at most"),
+        ([*XY, "--lr", "1e300"], "--lr: must be at most 1e+38, got 1e300"),
+        ([*XY, "--width", "99999"], "--width: must be at most 2048, got 99999"),
+        ([*XY, "--epochs", "1.5"], "--epochs: must be a whole number, got '1.5'"),
+        ([*XY, "--milestones", "0.3/0"], "--milestones: must be shares of the run"),
+        ([*XY, "--nodes", "2"], "--nodes: start the command on each machine by torchrun or Slurm"),
+        (["--data", "x" * 300, "--out", "y"], "File name too long"),
+        (["--evaluate", ".", "--data", "y"], "'.' is a folder, not a checkpoint file"),
+        (["--evaluate", "x", "--epochs", "9"], "--epochs does not go with --evaluate"),
+        (["--evaluate", "x", "--out", "y"], "--out does not go with --evaluate"),
         (["--evaluate", "x"], "--evaluate needs --data, --photos or both"),
         (["--evaluate", "x.json", "--data", "y"], "no checkpoint file x.json"),
         (["--frobnicate"], "unrecognized arguments"),
     ],
 )
 def test_wrong_command_lines_are_told_in_one_line(
-    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    for launcher in LAUNCHERS:
+        monkeypatch.delenv(launcher, raising=False)
     assert main(words) == 2
     error = capsys.readouterr().err
     assert sentence in error

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from tqdm import tqdm
@@ -23,17 +22,12 @@ from mixviz.evaluate.pictures import draw_corruptions, draw_reliability
 from mixviz.evaluate.report import OVERHEAD, Judged, overhead, write_table
 from mixviz.train.checkpoint import Card, read_checkpoint, write_atomically
 from mixviz.train.errors import DataError, TrainingError
+from mixviz.train.flags import Parser, between
 from mixviz.train.sources import TORCHVISION, ImageSet
 from mixviz.zoo import Classifier, device_words, pick_device
 
 FOLDER_FLAGS = ("--data", "--json", "--pictures")
 LIBRARIES = ("torch", "numpy", "scipy", "pillow")
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Report a wrong command line in one line."""
-        raise DataError(f"{message} (see --help)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DataError, TrainingError) as error:
         sys.stderr.write(f"mixviz.evaluate: {error}\n")
         return 2 if isinstance(error, DataError) else 1
+    except OSError as error:
+        sys.stderr.write(f"mixviz.evaluate: {error.strerror or error}\n")
+        return 2
     except (MemoryError, torch.OutOfMemoryError):
         sys.stderr.write("mixviz.evaluate: not enough memory: lower --batch or --limit\n")
         return 1
@@ -89,10 +86,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--dataset", choices=sorted(TORCHVISION), help="a torchvision data set kept in --data")
     add("--download", action="store_true", help="let torchvision fetch --dataset into --data")
     add("--metrics", default=",".join(MEASURES), metavar="A,B,…", help=f"({','.join(MEASURES)})")
-    add("--limit", type=_at_least_one, metavar="N", help="judge on N images, the classes in turn")
+    add("--limit", type=between(int, 1), metavar="N", help="judge on N images, the classes in turn")
     add(
         "--batch",
-        type=_at_least_one,
+        type=between(int, 1),
         default=100,
         help="images at a time (100; on a CPU 20 is faster)",
     )
@@ -107,6 +104,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error(f"--metrics: no {unknown[0]!r}, there are {', '.join(MEASURES)}")
     if not 0 <= options.seed < 2**32:
         parser.error(f"--seed must lie in [0, 2³²), got {options.seed}")
+    if options.json is not None and options.json.is_dir():
+        parser.error(f"--json: {str(options.json)!r} is a folder")
     if options.json is not None and not options.json.parent.is_dir():
         parser.error(f"--json: no folder {options.json.parent}")
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -211,8 +210,6 @@ def _read(path: Path) -> tuple[Card, Classifier]:
         )
     except (RuntimeError, TypeError, ValueError) as error:
         raise DataError(f"{path}: the card's input_size, mean or std is wrong ({error})") from error
-    if not 16 <= classifier.input_size <= 512:
-        raise DataError(f"{path}: input_size goes from 16 to 512, got {classifier.input_size}")
     return card, classifier
 
 
@@ -258,10 +255,3 @@ def _command(arguments: Sequence[str]) -> str:
 def _say(text: str) -> None:
     tqdm.write(text)
     sys.stdout.flush()
-
-
-def _at_least_one(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value

@@ -18,6 +18,7 @@ from mixviz.networks.small import (
 
 __all__ = [
     "NETWORKS",
+    "SMALLEST",
     "PreActResNet",
     "ResNeXt",
     "SmallNetwork",
@@ -85,3 +86,6 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "densenet121": densenet121,
 }
 """Builders by name; each takes ``num_classes`` and the keyword options its card records."""
+
+SMALLEST = {"densenet121": 32}
+"""Sides in pixels below which a feature map vanishes, of the networks that have such a limit."""

@@ -5,7 +5,10 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,44 @@ Card = dict[str, Any]
 STATE = "state.safetensors"
 LOG = "log.csv"
 NEEDED = ("architecture", "class_names", "input_size", "mean", "std", "top1", "top5", "sha256")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_channels(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(_is_number, value))
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+_SHAPES: dict[str, Callable[[Any], bool]] = {
+    "architecture": lambda v: (
+        isinstance(v, dict)
+        and isinstance(v.get("name"), str)
+        and isinstance(v.get("options"), dict)
+    ),
+    "class_names": lambda v: _are_texts(v) and bool(v),
+    "wordnet_ids": lambda v: v is None or _are_texts(v),
+    "input_size": lambda v: type(v) is int and 16 <= v <= 512,
+    "mean": _are_channels,
+    "std": lambda v: _are_channels(v) and min(v) > 0,
+    "top1": _is_number,
+    "top5": _is_number,
+    "recipe": lambda v: v is None or isinstance(v, dict),
+    "method": _is_text,
+    "data": _is_text,
+    "terms": _is_text,
+    "sha256": lambda v: isinstance(v, str),
+}
+"""What the lines of a card must look like where they are there."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +99,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise TrainingError(f"no space left for {path} ({needed})") from error
         raise TrainingError(f"cannot write {path}: {error.strerror}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def round_weights(network: nn.Module) -> dict[str, Tensor]:
@@ -95,6 +137,8 @@ def read_checkpoint(path: Path) -> tuple[Card, nn.Module]:
     Raises:
         DataError: a file is missing or damaged, or the card does not describe the weights.
     """
+    if not path.name:
+        raise DataError(f"{str(path)!r} is a folder, not a checkpoint file")
     card_path, weights_path = path.with_suffix(".json"), path.with_suffix(".safetensors")
     for needed in (card_path, weights_path):
         if not needed.is_file():
@@ -104,6 +148,11 @@ def read_checkpoint(path: Path) -> tuple[Card, nn.Module]:
         missing = [key for key in NEEDED if key not in card]
         if missing:
             raise DataError(f"{card_path} is not a checkpoint card: it has no {missing[0]!r}")
+        wrong = [key for key, fits in _SHAPES.items() if key in card and not fits(card[key])]
+        if wrong:
+            raise DataError(
+                f"{card_path}: {wrong[0]!r} cannot be {json.dumps(card[wrong[0]])[:60]}"
+            )
         name, options = card["architecture"]["name"], card["architecture"]["options"]
         classes = len(card["class_names"])
     except (ValueError, KeyError, TypeError) as error:
@@ -129,13 +178,26 @@ def write_state(folder: Path, state: State) -> None:
         named: dict[str, Tensor] = getattr(state, prefix)
         for name, tensor in named.items():
             tensors[f"{prefix}/{name}"] = tensor.detach().cpu().contiguous()
-    header = {"settings": json.dumps(state.settings), "history": json.dumps(state.history)}
+    header = {
+        "settings": json.dumps(state.settings),
+        "history": json.dumps(state.history),
+        "sha256": _sum(tensors),
+    }
     write_atomically(folder / STATE, safetensors.torch.save(tensors, metadata=header))
     text = io.StringIO()
     log = csv.DictWriter(text, list(state.history[0]), lineterminator="\n")
     log.writeheader()
     log.writerows(state.history)
     write_atomically(folder / LOG, text.getvalue().encode())
+
+
+def _sum(tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 sum of tensors, whatever their order."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(safetensors.torch.save({"": tensors[name]}))
+    return digest.hexdigest()
 
 
 def read_state(folder: Path) -> State:
@@ -152,10 +214,14 @@ def read_state(folder: Path) -> State:
             header = file.metadata()
             tensors = {key: file.get_tensor(key) for key in list(file.keys())}
         settings, history = json.loads(header["settings"]), json.loads(header["history"])
+        if not history:
+            raise ValueError("it knows of no epoch")
+        if header["sha256"] != _sum(tensors):
+            raise ValueError("its tensors do not have the sum they had")
+        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "momentum": {}, "agent": {}}
+        for key, tensor in tensors.items():
+            prefix, _, name = key.partition("/")
+            parts[prefix][name] = tensor
     except (ValueError, KeyError, TypeError, OSError, safetensors.SafetensorError) as error:
         raise DataError(f"{path} is damaged ({error}); start anew in another folder") from error
-    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "momentum": {}, "agent": {}}
-    for key, tensor in tensors.items():
-        prefix, _, name = key.partition("/")
-        parts[prefix][name] = tensor
     return State(settings, history, **parts)

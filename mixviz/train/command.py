@@ -19,18 +19,20 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from mixviz.train.board import Board
-from mixviz.train.checkpoint import STATE, Card, read_checkpoint, read_state
+from mixviz.train.checkpoint import LOG, STATE, Card, read_checkpoint, read_state
 from mixviz.train.errors import DataError, TrainingError
 from mixviz.train.fit import Data, Progress, Run, fit
 from mixviz.train.flags import parse, recipe_of
 from mixviz.train.judge import Accuracy, Normaliser, measure, read_photos
 from mixviz.train.processes import together
 from mixviz.train.recipe import Recipe
+from mixviz.train.sheet import FACTS
 from mixviz.train.shelf import SHELVES
 from mixviz.train.shelf import Held as HeldImages
 from mixviz.train.sources import Source, open_source
 from mixviz.train.work import build_fabric
 
+RESERVED = {Path(name).stem for name in (STATE, LOG, FACTS)}
 FOLDER_FLAGS = ("--data", "--out", "--evaluate", "--photos")
 
 
@@ -52,14 +54,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if _speaks():
             sys.stderr.write(f"mixviz.train: {error}\n")
         return 2 if isinstance(error, DataError) else 1
+    except OSError as error:
+        sys.stderr.write(f"mixviz.train: {error.strerror or error}: {_short(error.filename)}\n")
+        return 2
     except (MemoryError, torch.OutOfMemoryError):
-        sys.stderr.write("mixviz.train: not enough memory: lower --batch, --width or --sizes\n")
-        return 1
+        return _without_memory()
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        return _without_memory()
     except Interrupt as interrupt:
         if _speaks():
             sys.stderr.write(f"mixviz.train: stopped{_what_is_saved(options)}\n")
         return 128 + int(interrupt.args[0])
     return 0
+
+
+def _without_memory() -> int:
+    sys.stderr.write("mixviz.train: not enough memory: lower --batch, --width or --sizes\n")
+    return 1
+
+
+def _short(name: object) -> str:
+    text = repr(str(name))
+    return text if len(text) <= 80 else f"{text[:60]}…{text[-10:]}"
 
 
 def _train(options: argparse.Namespace, arguments: Sequence[str]) -> None:
@@ -73,9 +91,10 @@ def _train(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     if len(source.class_names) < 2:
         raise DataError(f"{options.data} has one class only; a classifier needs at least 2")
     method = "" if recipe.mixing is None else f"-{recipe.mixing.method}"
-    name = options.name or f"{options.dataset or source.name}-{recipe.network}{method}"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise DataError(f"--name may hold letters, digits, '.', '_' and '-', got {name!r}")
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", options.dataset or source.name).strip("-._")
+    name = options.name or f"{plain or 'images'}-{recipe.network}{method}"
+    _check_name(name)
+    _check_texts(source.class_names, options.data_name or source.name, options.terms or "")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -83,6 +102,25 @@ def _train(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     fabric = build_fabric(pick_device(options.device).type, recipe, options.devices, options.nodes)
     with together(fabric):
         _carry_out(fabric, source, recipe, options, arguments, name)
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise DataError(
+            "--name may hold up to 100 letters, digits, '.', '_' and '-', and begins with one of "
+            f"the first two; got {name!r}"
+        )
+    if name in RESERVED or name.endswith(".policy"):
+        raise DataError(f"--name {name}: a run writes other files of that name; take another")
+
+
+def _check_texts(class_names: Sequence[str], *more: str) -> None:
+    """Refuse names that no file can hold, such as those of folders in another encoding."""
+    for text in (*class_names, *more):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"the name {text!r} is not UTF-8: rename it") from error
 
 
 def _carry_out(
@@ -110,11 +148,15 @@ def _carry_out(
     def describe(progress: Progress) -> Card:
         return _card(data, source, recipe, options, arguments, hardware, progress)
 
+    done = len(read_state(folder).history) if options.resume else 0
     board = None
     if options.tensorboard and fabric.is_global_zero:
-        board = Board(folder, len(read_state(folder).history) if options.resume else 0)
+        board = Board(folder, done)
     run = Run(folder, name, fabric, say, options.compile, options.resume, board)
-    fit(data, recipe, run, describe)
+    trained = len(fit(data, recipe, run, describe)) - done
+    if not trained:
+        say(f"all {recipe.epochs} epochs in {folder} were finished before; nothing was written")
+        return
     say(f"wrote {folder / name}.safetensors and its card {name}.json")
 
 
@@ -189,7 +231,8 @@ def _command(arguments: Sequence[str]) -> str:
             word = f"{flag}={Path(value).name}"
         shorten = word in FOLDER_FLAGS
         words.append(word)
-    return shlex.join(["python", "-m", "mixviz.train", *words])
+    command = shlex.join(["python", "-m", "mixviz.train", *words])
+    return command.encode(errors="replace").decode()
 
 
 def pick_device(choice: str) -> torch.device:

@@ -12,7 +12,7 @@ import torch
 
 from mixviz.augment import SALIENCIES, mixable_inside, params_of
 from mixviz.core.pairing import PAIRING_SOLVERS
-from mixviz.networks import NETWORKS, default_options
+from mixviz.networks import NETWORKS, SMALLEST, default_options
 from mixviz.spec import Choice, notes
 from mixviz.train.errors import DataError
 from mixviz.train.objective import CRITERIA
@@ -21,6 +21,17 @@ from mixviz.train.recipe import GUIDES, PRECISIONS, TAUGHT, Held, Mixing, Recipe
 from mixviz.train.schedule import SCHEDULES, MultiStep, OneCycle
 from mixviz.train.shelf import SHELVES
 from mixviz.train.sources import TORCHVISION
+
+Reader = Callable[[str], float]
+"""Reads a flag's value."""
+
+HUGE = 1e38
+"""What single precision still holds."""
+
+JUDGING_FLAGS = ("evaluate", "data", "dataset", "download", "photos", "keep", "device")
+
+LAUNCHERS = ("MASTER_ADDR", "SLURM_NTASKS")
+"""Variables of which whoever starts a run on several machines sets one."""
 
 MIXING_FLAGS = ("pairing", "saliency", "alpha", "mix_prob", "hold", "clean", "jsd", "guide", "half")
 SCHEDULE_FLAGS = {
@@ -51,7 +62,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--data", type=Path, metavar="DIR", help="Parquet shards, image folders, or torchvision's")
     add("--dataset", choices=sorted(TORCHVISION), help="a torchvision data set kept in --data")
     add("--download", action="store_true", help="let torchvision fetch --dataset into --data")
-    add("--per-class", type=_at_least(int, 1), metavar="N", help="train on N images a class only")
+    add("--per-class", type=between(int, 1), metavar="N", help="train on N images a class only")
     add("--data-name", metavar="TEXT", help="name of the data in the card (default: the folder's)")
     add("--terms", metavar="TEXT", help="terms of the data in the card")
     add("--out", type=Path, metavar="RUNDIR", help="folder for checkpoint, state and log")
@@ -62,23 +73,23 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
     add = parser.add_argument_group("network").add_argument
     add("--network", choices=sorted(NETWORKS), default="preactresnet18")
-    add("--width", type=_at_least(int, 1), help="channels that all stages are multiples of")
-    add("--stem-stride", type=_at_least(int, 1), help="2: a quarter of the work (1)")
+    add("--width", type=WIDTH, help="channels that all stages are multiples of")
+    add("--stem-stride", type=STEM_STRIDE, help="2: a quarter of the work (1)")
 
     add = parser.add_argument_group("recipe").add_argument
     add("--preset", choices=tuple(PRESETS), help="a paper's flags; those typed beside it count")
-    add("--epochs", type=_at_least(int, 1), help="epochs, where --sizes names none (60)")
+    add("--epochs", type=between(int, 1), help="epochs, where --sizes names none (60)")
     add("--sizes", default="64", metavar="S[:EPOCHS],…", help="image sizes, as 48:12,64:8 (64)")
-    add("--batch", type=_at_least(int, 2), default=512, help="images a step (512)")
-    add("--lr", type=_at_least(float, 0), default=0.2, help="peak learning rate (0.2)")
+    add("--batch", type=between(int, 2), default=512, help="images a step (512)")
+    add("--lr", type=between(float, 0, HUGE), default=0.2, help="peak learning rate (0.2)")
     add("--schedule", choices=tuple(SCHEDULES), default="one_cycle", help="of the rate (one_cycle)")
     add("--warm-part", type=_part, help="one_cycle: share of the steps on which it rises (0.2)")
-    add("--start-divisor", type=_at_least(float, 1), help="one_cycle: peak over first rate (25)")
-    add("--end-divisor", type=_at_least(float, 1), help="one_cycle: first over last rate (10000)")
+    add("--start-divisor", type=between(float, 1), help="one_cycle: peak over first rate (25)")
+    add("--end-divisor", type=between(float, 1), help="one_cycle: first over last rate (10000)")
     add("--milestones", type=_parts, metavar="P,P…", help="multi_step: when it drops (1/3,2/3)")
     add("--factor", type=_part, help="multi_step: what it drops by (0.1)")
     add("--loss", choices=tuple(CRITERIA), default="cross_entropy", help="(cross_entropy)")
-    add("--weight-decay", type=_at_least(float, 0), default=5e-4, help="(0.0005)")
+    add("--weight-decay", type=between(float, 0, HUGE), default=5e-4, help="(0.0005)")
     add("--label-smoothing", type=_part, default=0.1, help="(0.1)")
     add("--photo-crops", type=_part, default=0.5, metavar="P", help="chance of a zoomed crop (0.5)")
     add(
@@ -89,7 +100,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         default=0.0,
         help="vary brightness, contrast and saturation by this part (0; without a value 0.2)",
     )
-    add("--seed", type=_at_least(int, 0), default=0, help="(0)")
+    add("--seed", type=between(int, 0, 2**32 - 1), default=0, help="(0)")
 
     add = parser.add_argument_group("mixing").add_argument
     add("--method", choices=(NO_METHOD, *trainable()), help="mix every batch so (none)")
@@ -109,10 +120,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         choices=GUIDES,
         help="network that looks at a batch: its step's, or the one before",
     )
-    add("--clean", type=_at_least(float, 0), help="weight of the loss on unmixed images (0)")
+    add("--clean", type=between(float, 0), help="weight of the loss on unmixed images (0)")
     add(
         "--jsd",
-        type=_at_least(float, 0),
+        type=between(float, 0),
         metavar="WEIGHT",
         help="weight of the agreement of three views of each image (12 with augmix, else 0)",
     )
@@ -125,8 +136,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
     add = parser.add_argument_group("machine").add_argument
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    add("--devices", type=_at_least(int, 1), default=1, help="of each machine; processes on a CPU")
-    add("--nodes", type=_at_least(int, 1), default=1, help="machines, started by torchrun or Slurm")
+    add("--devices", type=between(int, 1), default=1, help="of each machine; processes on a CPU")
+    add("--nodes", type=between(int, 1), default=1, help="machines, started by torchrun or Slurm")
     add("--precision", choices=tuple(PRECISIONS), help="of the forward pass (bf16)", default="bf16")
     add("--compile", action="store_true", help="compile the network first (minutes, then faster)")
 
@@ -136,8 +147,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
     options = parser.parse_args(arguments)
     if options.preset is not None:
-        preset = PRESETS[options.preset].arguments(options.method)
-        options = parser.parse_args([*preset, *arguments])
+        words = PRESETS[options.preset].arguments(options.method)
+        asked, preset = options, parser.parse_args(words)
+        options = parser.parse_args([*words, *arguments])
+        options = _let_go(options, asked, preset)
     if options.method == NO_METHOD:
         options.method = None
     if options.evaluate is None:
@@ -146,8 +159,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             parser.error(f"--{missing[0]} is needed to train")
         if options.photos is not None:
             parser.error("--photos goes with --evaluate")
-    elif options.data is None and options.photos is None:
-        parser.error("--evaluate needs --data, --photos or both")
+    else:
+        for name, usual in vars(parser.parse_args([])).items():
+            if name not in JUDGING_FLAGS and getattr(options, name) != usual:
+                parser.error(f"--{name.replace('_', '-')} does not go with --evaluate")
+        if options.data is None and options.photos is None:
+            parser.error("--evaluate needs --data, --photos or both")
     if options.method is None:
         for flag in MIXING_FLAGS:
             if getattr(options, flag) is not None:
@@ -166,10 +183,54 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: no CUDA device here")
     most, kind = _most_devices(options.device)
+    if options.nodes > 1 and not any(name in os.environ for name in LAUNCHERS):
+        parser.error("--nodes: start the command on each machine by torchrun or Slurm")
     if options.devices > most:
         parser.error(
             f"--devices {options.devices}: at most {most} here, the {kind} of this machine"
         )
+    return options
+
+
+def between(kind: type[int] | type[float], low: float, high: float = math.inf) -> Reader:
+    """Return a reader of numbers from `low` to `high`, both allowed, infinity not."""
+
+    def read(text: str) -> float:
+        value = _number(kind, text)
+        if not low <= value < math.inf:
+            raise argparse.ArgumentTypeError(f"must be at least {low}, got {text}")
+        if value > high:
+            raise argparse.ArgumentTypeError(f"must be at most {high:g}, got {text}")
+        return value
+
+    return read
+
+
+def _number(kind: type[int] | type[float], text: str) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        words = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"must be {words}, got {text!r}") from None
+
+
+WIDTH, STEM_STRIDE = between(int, 1, 2048), between(int, 1, 16)
+"""Readers of what makes a network smaller or larger."""
+
+
+def _let_go(
+    options: argparse.Namespace, typed: argparse.Namespace, preset: argparse.Namespace
+) -> argparse.Namespace:
+    """Let go of a preset's flags that belong to one which was typed otherwise."""
+    dropped: tuple[str, ...] = ()
+    if ":" in typed.sizes:
+        dropped += ("epochs",)
+    if options.network != preset.network:
+        dropped += ("width", "stem_stride")
+    if options.schedule != preset.schedule:
+        dropped += SCHEDULE_FLAGS[preset.schedule]
+    for flag in dropped:
+        setattr(options, flag, getattr(typed, flag))
     return options
 
 
@@ -191,6 +252,7 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     if options.half:
         stages = tuple(Stage(stage.size, math.ceil(stage.epochs / 2)) for stage in stages)
         peak_lr *= 2
+    check_size(options.network, min(stage.size for stage in stages))
     return Recipe(
         network=options.network,
         options=network_options(options),
@@ -253,6 +315,17 @@ def network_options(options: argparse.Namespace) -> dict[str, int]:
     return usual | {name: value for name, value in asked.items() if value is not None}
 
 
+def check_size(network: str, size: int) -> None:
+    """Refuse pictures that a network would make nothing of.
+
+    Raises:
+        DataError: they are too small.
+    """
+    least = SMALLEST.get(network, 0)
+    if size < least:
+        raise DataError(f"{network} takes pictures of {least} px at least, got {size}")
+
+
 def read_stages(sizes: str, epochs: int | None) -> tuple[Stage, ...]:
     """Read ``64`` or ``48:12,64:8``; the epochs stand there or in ``epochs`` (60 by default).
 
@@ -274,26 +347,15 @@ def read_stages(sizes: str, epochs: int | None) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def _at_least(kind: type[int] | type[float], low: int) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        value = kind(text)
-        if not low <= value < float("inf"):
-            raise argparse.ArgumentTypeError(f"must be at least {low}, got {text}")
-        return value
-
-    read.__name__ = kind.__name__
-    return read
-
-
 def _positive(text: str) -> float:
-    value = float(text)
+    value = _number(float, text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be positive, got {text}")
     return value
 
 
 def _part(text: str) -> float:
-    value = float(text)
+    value = _number(float, text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must lie in [0, 1], got {text}")
     return value
@@ -308,7 +370,11 @@ def _parts(text: str) -> tuple[float, ...]:
 
 def _fraction(text: str) -> float:
     over, slash, under = text.partition("/")
-    return float(over) / float(under) if slash and float(under) else float(over)
+    value = _number(float, over)
+    if not slash:
+        return value
+    divisor = _number(float, under)
+    return value / divisor if divisor else math.nan
 
 
 def _held(text: str) -> list[tuple[str, tuple[Held, ...]]]:
@@ -320,14 +386,20 @@ def _held(text: str) -> list[tuple[str, tuple[Held, ...]]]:
             raise argparse.ArgumentTypeError(
                 f"must read NAME=VALUE,… or NAME=FIRST:LAST:COUNT, several apart by ;, got {part!r}"
             )
+        if name in dict(found):
+            raise argparse.ArgumentTypeError(f"{name} is held twice: {text!r}")
         found.append((name, _spaced(values) or tuple(_value(v.strip()) for v in values.split(","))))
     return found
 
 
 def _spaced(values: str) -> tuple[float, ...]:
-    ends = re.fullmatch(r"([\d.]+):([\d.]+):([1-9]\d{0,3})", values)
-    if not ends:
+    if ":" not in values:
         return ()
+    ends = re.fullmatch(r"(-?\d*\.?\d+):(-?\d*\.?\d+):([1-9]\d{0,3})", values)
+    if not ends:
+        raise argparse.ArgumentTypeError(
+            f"evenly spaced values read FIRST:LAST:COUNT, COUNT from 1 to 9999, got {values!r}"
+        )
     first, last, count = float(ends[1]), float(ends[2]), int(ends[3])
     return tuple(round(first + (last - first) * i / max(count - 1, 1), 6) for i in range(count))
 

@@ -20,7 +20,7 @@ from mixviz.networks import NETWORKS
 from mixviz.train.command import pick_device
 from mixviz.train.errors import DataError, TrainingError
 from mixviz.train.feed import FEEDS
-from mixviz.train.flags import network_options
+from mixviz.train.flags import STEM_STRIDE, WIDTH, Parser, between, check_size, network_options
 from mixviz.train.recipe import GUIDES, PRECISIONS, Mixing, Recipe, Stage, trainable
 from mixviz.train.shelf import SHELVES, Shelf
 from mixviz.train.sources import open_source
@@ -41,8 +41,9 @@ WARM = 5
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print a table; returns the exit code."""
-    options = _parse(arguments)
     try:
+        options = _parse(arguments)
+        check_size(options.network, options.size)
         rows = [_read_row(text) for text in options.rows or trainable()]
         seconds = measure_steps(options, [None, *rows])
     except (DataError, TrainingError) as error:
@@ -79,6 +80,10 @@ def measure_steps(options: argparse.Namespace, rows: Sequence[Mixing | None]) ->
     classes = len(source.class_names)
     each = -(-options.batch // classes)
     shelf = SHELVES["memory"](source, "val", options.size, each, device)
+    if len(shelf) < options.batch:
+        raise DataError(
+            f"{options.data} has {len(shelf)} validation images for --batch {options.batch}"
+        )
     streams = [_stream(options, row, shelf, classes) for row in rows]
     seconds: list[list[float]] = [[] for _ in rows]
     for turn in range(ROUNDS + 1):
@@ -149,7 +154,7 @@ def _read_row(text: str) -> Mixing:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m mixviz.train.overhead",
         description="Measure how much longer a training step takes with mixing.",
         allow_abbrev=False,
@@ -157,12 +162,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("rows", nargs="*", metavar="METHOD[:PAIRING[:SALIENCY[:GUIDE]]]", help="(all methods)")
     add("--data", type=Path, required=True, metavar="DIR", help="as for mixviz.train")
-    add("--steps", type=int, default=200, help="of each row (200)")
-    add("--batch", type=int, default=64, help="images a step (64)")
-    add("--size", type=int, default=64, help="side of the images (64)")
+    add("--steps", type=between(int, 1), default=200, help="of each row (200)")
+    add("--batch", type=between(int, 2), default=64, help="images a step (64)")
+    add("--size", type=between(int, 16, 512), default=64, help="side of the images (64)")
     add("--network", choices=sorted(NETWORKS), default="preactresnet18")
-    add("--width", type=int, help="as for mixviz.train")
-    add("--stem-stride", type=int, help="as for mixviz.train")
+    add("--width", type=WIDTH, help="as for mixviz.train")
+    add("--stem-stride", type=STEM_STRIDE, help="as for mixviz.train")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--precision", choices=tuple(PRECISIONS), default="bf16", help="of the forward pass (bf16)")
     add("--compile", action="store_true", help="compile the networks first, vanilla's too")

@@ -23,6 +23,13 @@ JSD_WEIGHTS = {"augmix": 12.0}
 TAUGHT = (rl_mix.METHOD.slug,)
 """Methods that an agent, learning beside the network, takes part in."""
 
+_REASONS = {
+    "pairing": "it pairs no images",
+    "saliency": "as asked for, nothing in it looks at saliency",
+    "alpha": "it draws no λ",
+}
+"""Why a setting may not apply."""
+
 Held = bool | float | str
 """A value that a parameter is held at."""
 
@@ -76,11 +83,14 @@ class Mixing:
             usual = {"alpha": METHODS[method].alpha}
         else:
             try:
-                usual = asdict(defaults(method))
+                usual = asdict(defaults(method, asked.get("pairing")))
             except ValueError as error:
                 raise DataError(str(error)) from error
         usual["jsd"] = JSD_WEIGHTS.get(method, 0.0)
         given = {name: value for name, value in asked.items() if value is not None}
+        for name, reason in _REASONS.items():
+            if name in given and usual.get(name, "") is None:
+                raise DataError(f"{name} does not apply to {method}: {reason}")
         return cls(method, **(usual | given))
 
 

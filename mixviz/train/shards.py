@@ -51,7 +51,7 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if not path.is_file():
         raise DataError(f"no classes.tsv in {path.parent} (columns: label, WordNet id, name)")
     names, wordnet_ids = [], []
-    with path.open(encoding="utf-8", newline="") as lines:
+    with _decoding(path), path.open(encoding="utf-8", newline="") as lines:
         for expected, row in enumerate(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)):
             if len(row) != 3 or row[0] != str(expected):
                 raise DataError(
@@ -64,6 +64,17 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         raise DataError(f"{path} names no class")
     known = all(WORDNET_ID.fullmatch(identity) for identity in wordnet_ids)
     return _shorten(names), tuple(wordnet_ids) if known else ()
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Tell in one sentence that a list cannot be read."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 (byte {error.start})") from error
+    except (csv.Error, OSError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def _shorten(names: list[str]) -> tuple[str, ...]:

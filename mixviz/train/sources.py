@@ -137,7 +137,12 @@ def read_square(picture: bytes | Path, size: int) -> np.ndarray:
     """One picture as uint8 (3, size, size): upright, RGB, centre square, antialiased."""
     file = io.BytesIO(picture) if isinstance(picture, bytes) else picture
     with Image.open(file, formats=FORMATS) as opened:
-        upright = ImageOps.exif_transpose(opened).convert("RGB")
+        upright = ImageOps.exif_transpose(opened)
+        if upright.mode.startswith("I"):
+            # Pillow clips 16 bits to 8 instead of scaling them: all would be white.
+            levels = np.asarray(upright).astype(np.int64) >> 8
+            upright = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+        upright = upright.convert("RGB")
     return _to_square(upright, size)
 
 

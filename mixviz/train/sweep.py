@@ -12,22 +12,28 @@ import csv
 import io
 import itertools
 import json
+import os
 import re
+import signal
 import statistics
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mixviz.train import command
 from mixviz.train.checkpoint import STATE, write_atomically
 from mixviz.train.errors import DataError, TrainingError
+from mixviz.train.flags import Parser, parse, recipe_of
 
 TABLE = "table.csv"
 SEED = "seed"
 SCORES = ("top1", "top5", "seconds")
-OFF = "off"
-"""A value that leaves its flag away."""
+OFF, ON = "off", "on"
+"""Values that leave a flag away, and that set one which takes none."""
+
+TAKEN = ("out", "resume")
+"""Flags that the sweep itself sets."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Cell:
         """Return what is added to the command."""
         words: list[str] = []
         for flag, value in zip(self.flags, self.values, strict=True):
-            words += [] if value == OFF else [f"--{flag}={value}"]
+            words += {OFF: [], ON: [f"--{flag}"]}.get(value, [f"--{flag}={value}"])
         return words
 
 
@@ -56,9 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the sweep; 0 when every run is done, else the exit code of the one that was not."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     own, _, common = _split(arguments)
-    options = _parse(own)
     try:
+        options = _parse(own)
         cells = list_cells(options.over)
+        for cell in cells:
+            recipe_of(parse([*common, *cell.arguments, "--out", str(options.out / cell.name)]))
         rows = []
         for number, cell in enumerate(cells, 1):
             sys.stdout.write(f"run {number} of {len(cells)}: {cell.name}\n")
@@ -86,6 +94,8 @@ def list_cells(over: Sequence[Sequence[str]]) -> list[Cell]:
     for flag, (_, *values) in zip(flags, over, strict=True):
         if not re.fullmatch(r"[a-z][a-z0-9-]*", flag) or flags.count(flag) > 1:
             raise DataError(f"--over takes each flag of mixviz.train once, got {flag!r}")
+        if flag in TAKEN:
+            raise DataError(f"--over {flag}: the sweep sets that flag itself")
         if not values or len(set(values)) < len(values):
             raise DataError(f"--over {flag} needs values that differ, got {values}")
     cells = [Cell(flags, values) for values in itertools.product(*(one[1:] for one in over))]
@@ -129,9 +139,27 @@ def summarise(rows: Sequence[dict[str, float | str]]) -> str:
 
 
 def _run(folder: Path, arguments: list[str]) -> int:
-    if (folder / STATE).is_file():
-        arguments = [*arguments, "--resume"]
-    return command.main([*arguments, "--out", str(folder)])
+    """Train in a process of its own: where it starts others, they repeat its command alone."""
+    more = ["--resume"] if (folder / STATE).is_file() else []
+    command = [sys.executable, "-m", "mixviz.train", *arguments, *more, "--out", str(folder)]
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    with subprocess.Popen(command, env=env) as run:
+        before = signal.signal(signal.SIGTERM, lambda *_: run.terminate())
+        try:
+            code = _wait(run)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    return code if code >= 0 else 128 - code
+
+
+def _wait(run: "subprocess.Popen[bytes]") -> int:
+    while True:
+        try:
+            return run.wait()
+        except KeyboardInterrupt:
+            # Ctrl-C reaches the run as well, which stops in order and says what is saved.
+            continue
 
 
 def _split(arguments: list[str]) -> tuple[list[str], str, list[str]]:
@@ -143,7 +171,7 @@ def _split(arguments: list[str]) -> tuple[list[str], str, list[str]]:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m mixviz.train.sweep",
         description="Train over a grid of settings. What follows -- is mixviz.train's, for all.",
         allow_abbrev=False,
@@ -155,7 +183,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         action="append",
         required=True,
         metavar=("FLAG", "VALUE"),
-        help="a flag of mixviz.train and the values it takes; off leaves it away",
+        help="a flag of mixviz.train and its values; off leaves it away, on sets one without value",
     )
     return parser.parse_args(arguments)
 
