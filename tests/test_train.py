@@ -425,6 +425,8 @@ def test_names_in_no_known_encoding_are_refused_at_once(
     assert train(data, tmp_path / "run", "--epochs", "1", "--data-name", "caf\udce9") == 2
     assert "'caf\\udce9' is not UTF-8" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+    assert train(data, tmp_path / "caf\udce9", "--epochs", "1") == 2
+    assert "is not UTF-8" in capsys.readouterr().err
     (data / "classes.tsv").write_bytes("0\tn00000001\tcaf\u00e9\n".encode("latin-1"))
     assert train(data, tmp_path / "run", "--epochs", "1") == 2
     assert "classes.tsv is not UTF-8" in capsys.readouterr().err

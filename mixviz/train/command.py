@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"mixviz.train: {error}\n")
         return 2 if isinstance(error, DataError) else 1
     except OSError as error:
-        sys.stderr.write(f"mixviz.train: {error.strerror or error}: {_short(error.filename)}\n")
+        if _speaks():
+            sys.stderr.write(f"mixviz.train: {_tell(error)}\n")
         return 2
     except (MemoryError, torch.OutOfMemoryError):
         return _without_memory()
@@ -75,9 +76,11 @@ def _without_memory() -> int:
     return 1
 
 
-def _short(name: object) -> str:
-    text = repr(str(name))
-    return text if len(text) <= 80 else f"{text[:60]}…{text[-10:]}"
+def _tell(error: OSError) -> str:
+    if error.strerror is None or error.filename is None:
+        return str(error)
+    name = str(error.filename)
+    return f"{error.strerror}: {name if len(name) <= 80 else name[:70] + '…'}"
 
 
 def _train(options: argparse.Namespace, arguments: Sequence[str]) -> None:
@@ -91,10 +94,11 @@ def _train(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     if len(source.class_names) < 2:
         raise DataError(f"{options.data} has one class only; a classifier needs at least 2")
     method = "" if recipe.mixing is None else f"-{recipe.mixing.method}"
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", options.dataset or source.name).strip("-._")
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", options.dataset or source.name).strip("-._")[:60]
     name = options.name or f"{plain or 'images'}-{recipe.network}{method}"
     _check_name(name)
-    _check_texts(source.class_names, options.data_name or source.name, options.terms or "")
+    named = (options.data_name or source.name, options.terms or "", str(folder))
+    _check_texts([*source.class_names, *named])
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -114,9 +118,9 @@ def _check_name(name: str) -> None:
         raise DataError(f"--name {name}: a run writes other files of that name; take another")
 
 
-def _check_texts(class_names: Sequence[str], *more: str) -> None:
-    """Refuse names that no file can hold, such as those of folders in another encoding."""
-    for text in (*class_names, *more):
+def _check_texts(texts: Sequence[str]) -> None:
+    """Refuse what no file can hold, such as names of folders in another encoding."""
+    for text in texts:
         try:
             text.encode()
         except UnicodeEncodeError as error:
