@@ -972,6 +972,7 @@ def test_too_little_memory_is_told_before_decoding(
         (["--evaluate", ".", "--data", "y"], "'.' is a folder, not a checkpoint file"),
         (["--evaluate", "x", "--epochs", "9"], "--epochs does not go with --evaluate"),
         (["--evaluate", "x", "--out", "y"], "--out does not go with --evaluate"),
+        ([*XY, "--method", "rl_mix", "--devices", "2"], "rl_mix trains in one process only"),
         (["--evaluate", "x"], "--evaluate needs --data, --photos or both"),
         (["--evaluate", "x.json", "--data", "y"], "no checkpoint file x.json"),
         (["--frobnicate"], "unrecognized arguments"),

@@ -175,6 +175,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
                 parser.error(f"--{flag.replace('_', '-')} goes with --schedule {schedule}")
     if options.compile and options.method in mixable_inside():
         parser.error(f"--compile does not go with {options.method}, which cuts the network open")
+    if options.method in TAUGHT and options.devices * options.nodes > 1:
+        parser.error(f"{options.method} trains in one process only: there is one agent")
     if options.batch % (options.devices * options.nodes):
         parser.error(
             f"--batch {options.batch} cannot be shared by {options.devices * options.nodes} "
