@@ -65,15 +65,24 @@ def order(visit, size):
 
 def expect_same_pair(visit, size):
     """Matrix, ring, gallery and stage show the pair that the page names."""
-    source, target = pair(visit)
-    rows = order(visit, size)
-    marked = plot(visit, f"matrix-{size}").evaluate(MARKED)
-    assert [rows[int(at)] + 1 for at in marked] == [source, target]
-    expect(visit.widget(f"show-{source - 1}").get_by_role("button")).to_be_disabled()
-    names = [visit.page.locator(f'[data-p="{side}"] figcaption .t') for side in "AB"]
     words = visit.page.locator("[data-pick]").inner_text()
-    assert words.startswith(f"{names[0].inner_text()} ({source}) is mixed with")
-    assert f"{names[1].inner_text()} ({target});" in words
+    said = re.match(r"(.+) \((\d+)\) is mixed with (.+) \((\d+)\);", words)
+    assert said, words
+    source, target = int(said[2]), int(said[4])
+
+    def marked():
+        rows = order(visit, size)
+        return [rows[int(at)] + 1 for at in plot(visit, f"matrix-{size}").evaluate(MARKED)]
+
+    # Charts and captions follow the run that changed them.
+    for _ in range(50):
+        if marked() == [source, target]:
+            break
+        visit.page.wait_for_timeout(200)
+    assert marked() == [source, target]
+    expect(visit.widget(f"show-{source - 1}").get_by_role("button")).to_be_disabled()
+    for side, name in (("A", said[1]), ("B", said[3])):
+        expect(visit.page.locator(f'[data-p="{side}"] figcaption .t')).to_have_text(name)
 
 
 def photograph(seed):
