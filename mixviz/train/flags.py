@@ -139,7 +139,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--devices", type=between(int, 1), default=1, help="of each machine; processes on a CPU")
     add("--nodes", type=between(int, 1), default=1, help="machines, started by torchrun or Slurm")
     add("--precision", choices=tuple(PRECISIONS), help="of the forward pass (bf16)", default="bf16")
-    add("--compile", action="store_true", help="compile the network first (minutes, then faster)")
+    add("--compile", action="store_true", help="compile the network at its first batch")
 
     add = parser.add_argument_group("judge").add_argument
     add("--evaluate", type=Path, metavar="FILE", help="measure a checkpoint instead of training")
